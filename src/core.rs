@@ -1,0 +1,3 @@
+//! The pure core: no client, no I/O, no clock, no unseeded randomness.
+
+pub mod stats;

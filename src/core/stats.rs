@@ -1,1 +1,22 @@
-//! Statistics, one method a file.
+//! Statistics, one method a file. Every function is pure: the same arguments give the same bytes.
+//!
+//! Intervals cover 95 % and are two-sided unless a function says otherwise. Bad input (empty, NaN,
+//! infinite, negative counts, too few values) is a [`StatsError`] that names what was wrong and, where
+//! that is the reason, how many values would do.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "exact comparison with 0, 1 and shared bucket edges is what is meant"
+)]
+
+mod check;
+pub mod comparison;
+pub mod design_effect;
+pub mod estimate;
+pub mod histogram;
+pub mod poisson;
+pub mod proportion;
+pub mod sequential;
+pub mod special;
+
+pub use estimate::{Estimate, Interval, Method, StatsError};

@@ -1,0 +1,134 @@
+//! How much more the counts of a service vary than independent requests would make them.
+//!
+//! The design effect D (Kish, *Survey Sampling*, 1965) is the variance of block counts over the variance
+//! that independent requests would give. Real services have D well above 1: requests share causes.
+
+use serde::{Deserialize, Serialize};
+
+/// The design effect of a service of which nothing is known yet.
+pub const PRIOR_DESIGN_EFFECT: f64 = 4.0;
+/// How many blocks the prior counts for.
+pub const PRIOR_WEIGHT: f64 = 12.0;
+
+/// A design effect and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesignEffect {
+    /// The value to use: at least 1, shrunk towards the prior.
+    pub value: f64,
+    /// The estimate before shrinkage; `None` where the blocks cannot tell (fewer than two, or no bad
+    /// request at all).
+    pub raw: Option<f64>,
+    /// Blocks that the estimate rests on.
+    pub blocks: usize,
+}
+
+/// Design effect of a share from baseline blocks of (requests n, bad requests S).
+///
+/// D = max(1, Σ (S−np)²/(np(1−p)) / (blocks−1)) with p the pooled share; then
+/// (w·prior + blocks·D)/(w + blocks). Use `prior` 4 with the weight of 12 blocks of 5 minutes. Blocks
+/// without requests or with impossible counts are left out; a prior below 1 or not finite counts as 4,
+/// a weight that is negative or not finite as 12.
+pub fn design_effect(blocks: &[(f64, f64)], prior: f64, prior_weight: f64) -> DesignEffect {
+    let usable = || {
+        blocks.iter().copied().filter(|&(n, bad)| {
+            n.is_finite() && bad.is_finite() && n > 0.0 && bad >= 0.0 && bad <= n
+        })
+    };
+    let (count, total, bad) = usable().fold((0_usize, 0.0, 0.0), |(count, total, bad), (n, s)| {
+        (count + 1, total + n, bad + s)
+    });
+    let p = bad / total;
+    let raw = (count >= 2 && p > 0.0 && p < 1.0).then(|| {
+        usable()
+            .map(|(n, s)| (s - n * p).powi(2) / (n * p * (1.0 - p)))
+            .sum::<f64>()
+            / (count - 1) as f64
+    });
+    shrink(raw, count, prior, prior_weight)
+}
+
+/// Design effect of a rate from the request counts of baseline blocks of equal length: variance over
+/// mean, shrunk as [`design_effect`] does. Counts that are negative or not finite are left out.
+pub fn rate_design_effect(counts: &[f64], prior: f64, prior_weight: f64) -> DesignEffect {
+    let usable = || {
+        counts
+            .iter()
+            .copied()
+            .filter(|count| count.is_finite() && *count >= 0.0)
+    };
+    let blocks = usable().count();
+    let mean = usable().sum::<f64>() / blocks as f64;
+    let raw = (blocks >= 2 && mean > 0.0).then(|| {
+        usable().map(|count| (count - mean).powi(2)).sum::<f64>() / (blocks - 1) as f64 / mean
+    });
+    shrink(raw, blocks, prior, prior_weight)
+}
+
+fn shrink(raw: Option<f64>, blocks: usize, prior: f64, prior_weight: f64) -> DesignEffect {
+    let prior = if prior.is_finite() && prior >= 1.0 {
+        prior
+    } else {
+        PRIOR_DESIGN_EFFECT
+    };
+    let weight = if prior_weight.is_finite() && prior_weight >= 0.0 {
+        prior_weight
+    } else {
+        PRIOR_WEIGHT
+    };
+    let value = match raw {
+        Some(raw) if weight + blocks as f64 > 0.0 => {
+            (weight * prior + blocks as f64 * raw.max(1.0)) / (weight + blocks as f64)
+        }
+        _ => prior,
+    };
+    // An overflow of absurd counts must not become a detector that never speaks.
+    let value = if value.is_finite() { value } else { prior };
+    DesignEffect {
+        value,
+        raw: raw.filter(|raw| raw.is_finite()),
+        blocks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identical_blocks_shrink_from_the_prior_towards_one() {
+        let effect = design_effect(&[(1000.0, 10.0); 72], 4.0, 12.0);
+        assert_eq!(effect.raw, Some(0.0));
+        assert_eq!(effect.blocks, 72);
+        assert!((effect.value - (48.0 + 72.0) / 84.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn blocks_that_swing_raise_it() {
+        let blocks = [(1000.0, 0.0), (1000.0, 20.0)].repeat(36);
+        let effect = design_effect(&blocks, 4.0, 12.0);
+        // (10² / 9.9) · 72/71
+        assert!((effect.raw.unwrap() - 100.0 / 9.9 * 72.0 / 71.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn without_data_the_prior_stands() {
+        for blocks in [
+            vec![],
+            vec![(100.0, 3.0)],
+            vec![(100.0, 0.0); 10],
+            vec![(f64::NAN, 1.0); 5],
+        ] {
+            let effect = design_effect(&blocks, 4.0, 12.0);
+            assert_eq!((effect.value, effect.raw), (4.0, None));
+        }
+        assert_eq!(rate_design_effect(&[], 4.0, 12.0).value, 4.0);
+        assert_eq!(rate_design_effect(&[0.0; 9], f64::NAN, -1.0).value, 4.0);
+    }
+
+    #[test]
+    fn a_rate_is_variance_over_mean() {
+        let effect = rate_design_effect(&[80.0, 120.0, 100.0], 4.0, 0.0);
+        assert_eq!(effect.raw, Some(4.0));
+        assert_eq!(effect.value, 4.0);
+    }
+}

@@ -1,1 +1,43 @@
-//! Test support.
+//! A real Kubernetes control plane on this machine, for tests and the demonstration.
+//!
+//! ```text
+//! cargo run -p bed -- run -- cargo test      # start, run the command on it, stop
+//! cargo run -p bed -- up                     # start, print where everything is, stay until Ctrl-C
+//! cargo run -p bed -- build                  # only build what it needs
+//! ```
+//!
+//! A bed is etcd, kube-apiserver, kube-controller-manager, kube-scheduler, one fake node (KWOK) and one Prometheus: the
+//! real programs, built from source with Go on first use and cached for the user ([`part`], [`go_build`]). It listens
+//! on free ports of 127.0.0.1 only, keeps everything in one temporary folder, and leaves nothing behind. Two beds can
+//! run side by side.
+//!
+//! Tests read where things are with [`Endpoints::from_env`], and may start a [`Prometheus`] of their own.
+//!
+//! Who has parts of it already need not build them:
+//! - `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl;
+//! - `--kubeconfig PATH` uses an existing cluster; only Prometheus is started then. `KUBECONFIG` alone is never used,
+//!   so that no test runs on a cluster by accident.
+//!
+//! Linux only: the kernel ends the servers when this program is killed (`setpriv` of util-linux).
+//!
+//! Modules, lowest first: [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`], [`work_folder`];
+//! then [`go_build`], [`programs`], [`endpoints`], [`prometheus`], [`control_plane`]; then [`bed`] and [`run`].
+
+pub mod bed;
+pub mod certificates;
+pub mod control_plane;
+pub mod endpoints;
+pub mod go_build;
+pub mod interrupt;
+pub mod part;
+pub mod port;
+pub mod process;
+pub mod programs;
+pub mod prometheus;
+pub mod rest;
+pub mod run;
+pub mod work_folder;
+
+pub use bed::{Bed, BedOptions};
+pub use endpoints::{Endpoints, kubectl};
+pub use prometheus::{Prometheus, PrometheusOptions};

@@ -1,0 +1,173 @@
+//! The command line of the bed.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bed::interrupt::Interrupt;
+use bed::part::{PARTS, PROMTOOL, Part};
+use bed::{Bed, BedOptions, Endpoints, go_build, run};
+use clap::{Args, Parser, Subcommand};
+
+/// A real Kubernetes control plane on this machine, for tests and the demonstration.
+#[derive(Parser)]
+#[command(name = "bed")]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Build programs that are not built yet, and print where they are.
+    Build {
+        /// Which (etcd, kubernetes, kwok, prometheus, promtool); all but promtool when none is named.
+        #[arg(value_parser = parse_part)]
+        parts: Vec<&'static Part>,
+    },
+    /// Start a bed, print where everything is, and stay until Ctrl-C.
+    Up(SetUp),
+    /// Start a bed, run a command on it, stop the bed, and exit with the command's exit code.
+    Run {
+        #[command(flatten)]
+        set_up: SetUp,
+        /// The command, with KUBECONFIG, QO_BED and the PATH set.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Args)]
+struct SetUp {
+    /// No fake node.
+    #[arg(long)]
+    no_kwok: bool,
+    /// How often Prometheus scrapes, such as 500ms, 5s or 1m.
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    scrape_interval: Duration,
+    /// Use this existing cluster in place of a control plane of the bed's own.
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Keep the temporary folder, with all logs.
+    #[arg(long)]
+    keep: bool,
+}
+
+impl From<SetUp> for BedOptions {
+    fn from(set_up: SetUp) -> Self {
+        Self {
+            kwok: !set_up.no_kwok,
+            scrape_interval: set_up.scrape_interval,
+            kubeconfig: set_up.kubeconfig,
+            keep: set_up.keep,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    let outcome = Interrupt::on_signals()
+        .map_err(Into::into)
+        .and_then(|interrupt| act(command_line.action, &interrupt).map(|code| (code, interrupt)));
+    match outcome {
+        Ok((code, interrupt)) => ExitCode::from(interrupt.exit_code().unwrap_or(code)),
+        Err(error) => {
+            eprintln!("bed: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
+    match action {
+        Action::Build { parts } => {
+            let all = PARTS
+                .iter()
+                .copied()
+                .filter(|part| **part != PROMTOOL)
+                .collect();
+            for part in if parts.is_empty() { all } else { parts } {
+                println!("{}", go_build::program(part, interrupt)?.display());
+            }
+            Ok(0)
+        }
+        Action::Up(set_up) => {
+            let mut bed = start(set_up, interrupt)?;
+            print!("{}", describe(bed.endpoints()));
+            let outcome = run::wait_for_interrupt(&mut bed, interrupt);
+            bed.stop();
+            outcome?;
+            Ok(0)
+        }
+        Action::Run { set_up, command } => {
+            let mut bed = start(set_up, interrupt)?;
+            let outcome = run::run(&mut bed, &command, interrupt);
+            bed.stop();
+            Ok(outcome?)
+        }
+    }
+}
+
+fn start(set_up: SetUp, interrupt: &Interrupt) -> Result<Bed, Box<dyn Error>> {
+    let options = BedOptions::from(set_up);
+    let bed = Bed::start(&options, interrupt)?;
+    if options.keep {
+        eprintln!(
+            "bed: logs stay in {}",
+            bed.endpoints().work_folder.display()
+        );
+    }
+    Ok(bed)
+}
+
+/// What a person needs to use the bed, as lines for a shell.
+fn describe(endpoints: &Endpoints) -> String {
+    let mut text = String::new();
+    for (name, value) in endpoints.environment() {
+        text += &format!("export {name}={}\n", value.display());
+    }
+    text += &format!("export PATH={}:$PATH\n", endpoints.programs.display());
+    text += &format!(
+        "# API server  {}\n# Prometheus  {}\n",
+        endpoints.api_server, endpoints.prometheus
+    );
+    text += &format!(
+        "# logs        {}\n# Ctrl-C stops all of it.\n",
+        endpoints.logs.display()
+    );
+    text
+}
+
+fn parse_part(name: &str) -> Result<&'static Part, String> {
+    Part::named(name).ok_or_else(|| {
+        let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        format!("the parts are {}", names.join(", "))
+    })
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => 0,
+    };
+    match number
+        .parse::<u64>()
+        .map(|number| number.saturating_mul(milliseconds))
+    {
+        Ok(total) if total > 0 => Ok(Duration::from_millis(total)),
+        _ => Err("a duration is a number with ms, s or m, such as 5s".to_owned()),
+    }
+}

@@ -1,0 +1,156 @@
+//! What the bed is made of: one table row a program.
+//!
+//! Each part is a Go program that is built from its own small module under `go/`, because the parts' dependencies
+//! clash with each other. To add a part: a folder there with `go.mod` and `go.sum`, and a row here.
+
+use std::path::PathBuf;
+
+/// A program that the bed builds.
+#[derive(Debug, PartialEq)]
+pub struct Part {
+    /// Its name on the command line and in the cache folder.
+    pub name: &'static str,
+    /// The release that is built, as people write it.
+    pub version: &'static str,
+    /// The programs it holds, for people.
+    pub contents: &'static str,
+    /// The folder under `go/` with its module.
+    pub module: &'static str,
+    /// The package to build, `.` for the module's own.
+    pub package: &'static str,
+    /// Build tags, separated by commas.
+    pub tags: &'static str,
+    /// String variables that the linker sets: a program built by hand does not know its version otherwise.
+    pub variables: &'static [(&'static str, &'static str)],
+    /// How long a first build takes on two cores, in minutes.
+    pub minutes: f32,
+}
+
+/// kube-apiserver, kube-controller-manager, kube-scheduler and kubectl in one program.
+pub const KUBERNETES: Part = Part {
+    name: "kubernetes",
+    version: "1.37.2",
+    contents: "kube-apiserver, kube-controller-manager, kube-scheduler, kubectl",
+    module: "kubernetes",
+    package: ".",
+    tags: "",
+    variables: &[
+        // Clients parse the server's version, and fail on the default one.
+        ("k8s.io/component-base/version.gitVersion", "v1.37.2"),
+        ("k8s.io/component-base/version.gitMajor", "1"),
+        ("k8s.io/component-base/version.gitMinor", "37"),
+        ("k8s.io/client-go/pkg/version.gitVersion", "v1.37.2"),
+        ("k8s.io/client-go/pkg/version.gitMajor", "1"),
+        ("k8s.io/client-go/pkg/version.gitMinor", "37"),
+    ],
+    minutes: 8.0,
+};
+
+/// The store behind the API server.
+pub const ETCD: Part = Part {
+    name: "etcd",
+    version: "3.6.8",
+    contents: "etcd",
+    module: "etcd",
+    package: "go.etcd.io/etcd/server/v3",
+    tags: "",
+    variables: &[],
+    minutes: 1.0,
+};
+
+/// Fake nodes, whose pods become Ready without running anything.
+pub const KWOK: Part = Part {
+    name: "kwok",
+    version: "0.8.0",
+    contents: "kwok",
+    module: "kwok",
+    package: "sigs.k8s.io/kwok/cmd/kwok",
+    tags: "",
+    variables: &[("sigs.k8s.io/kwok/pkg/consts.Version", "v0.8.0")],
+    minutes: 1.5,
+};
+
+/// Prometheus, with file and HTTP service discovery only.
+pub const PROMETHEUS: Part = Part {
+    name: "prometheus",
+    version: "3.16.0",
+    contents: "prometheus",
+    module: "prometheus",
+    package: "github.com/prometheus/prometheus/cmd/prometheus",
+    tags: "remove_all_sd",
+    variables: &[("github.com/prometheus/common/version.Version", "3.16.0")],
+    minutes: 3.0,
+};
+
+/// Prometheus's tool, which writes history as blocks (`promtool tsdb create-blocks-from openmetrics`).
+/// Not part of a bed: it is built by the first who asks for it.
+pub const PROMTOOL: Part = Part {
+    name: "promtool",
+    version: "3.16.0",
+    contents: "promtool",
+    module: "prometheus",
+    package: "github.com/prometheus/prometheus/cmd/promtool",
+    tags: "remove_all_sd",
+    variables: &[("github.com/prometheus/common/version.Version", "3.16.0")],
+    minutes: 1.0,
+};
+
+/// Every part there is.
+pub const PARTS: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS, &PROMTOOL];
+
+impl Part {
+    /// The part of that name.
+    pub fn named(name: &str) -> Option<&'static Part> {
+        PARTS.iter().copied().find(|part| part.name == name)
+    }
+
+    /// The folder with its Go module.
+    pub fn module_folder(&self) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("go")
+            .join(self.module)
+    }
+
+    /// The arguments of `go build` that decide what comes out.
+    pub fn build_arguments(&self) -> Vec<String> {
+        let mut linker = vec!["-s -w".to_owned()];
+        linker.extend(
+            self.variables
+                .iter()
+                .map(|(variable, value)| format!("-X {variable}={value}")),
+        );
+        let mut arguments = vec![
+            "-trimpath".to_owned(),
+            "-ldflags".to_owned(),
+            linker.join(" "),
+        ];
+        if !self.tags.is_empty() {
+            arguments.extend(["-tags".to_owned(), self.tags.to_owned()]);
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_a_module_that_pins_its_version() {
+        for part in PARTS {
+            let module = std::fs::read_to_string(part.module_folder().join("go.mod")).unwrap();
+            // Prometheus 3.16.0 is the Go module v0.316.0.
+            let release = match part.module {
+                "prometheus" => "v0.316.0".to_owned(),
+                _ => format!("v{}", part.version),
+            };
+            assert!(module.contains(&release), "{} {release}", part.name);
+            assert!(
+                part.module_folder().join("go.sum").exists(),
+                "{}",
+                part.name
+            );
+            assert_eq!(Part::named(part.name), Some(*part));
+        }
+    }
+}

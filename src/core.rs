@@ -1,3 +1,8 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness.
 
+pub mod incident;
+pub mod judge;
+pub mod plan;
+pub mod policy;
+pub mod sample;
 pub mod stats;

@@ -1,0 +1,50 @@
+//! The resources of `quality-officer.dev/v1alpha1`, one kind a file.
+//!
+//! Types only: defaults and limits stand in the schema, so that the API server refuses what makes no
+//! sense with a message, and validation turns a spec into the core's policy once.
+
+mod checkpoint;
+pub mod conditions;
+mod drill;
+mod incident;
+mod policy;
+mod report;
+mod value;
+
+pub use checkpoint::*;
+pub use drill::*;
+pub use incident::*;
+pub use policy::*;
+pub use report::*;
+pub use value::*;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind here.
+pub const GROUP: &str = "quality-officer.dev";
+/// The one version served.
+pub const VERSION: &str = "v1alpha1";
+/// The field manager of every write by the operator.
+pub const FIELD_MANAGER: &str = "quality-officer";
+
+/// The only annotation that the operator sets on a Deployment: the incident that rolled it back.
+pub const ROLLBACK_ANNOTATION: &str = "quality-officer.dev/rollback";
+/// Set to `true` on an incident by a person to let a prepared rollback go ahead.
+pub const APPROVE_ANNOTATION: &str = "quality-officer.dev/approve";
+
+/// Label on incidents, checkpoints, drills and reports: the policy that they belong to.
+pub const POLICY_LABEL: &str = "quality-officer.dev/policy";
+/// Label on incidents and checkpoints: the Deployment that they are about.
+pub const TARGET_LABEL: &str = "quality-officer.dev/target";
+
+/// Every CustomResourceDefinition, in the order of their kinds' names.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![
+        QualityIncident::crd(),
+        QualityPolicy::crd(),
+        QualityReport::crd(),
+        RecoveryDrill::crd(),
+        RollbackCheckpoint::crd(),
+    ]
+}

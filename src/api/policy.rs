@@ -1,0 +1,491 @@
+//! `QualityPolicy`: what the user writes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Decimal, Percent, Rate, Span, TriggerStatus};
+
+/// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "quality-officer.dev",
+    version = "v1alpha1",
+    kind = "QualityPolicy",
+    plural = "qualitypolicies",
+    shortname = "qp",
+    category = "quality",
+    namespaced,
+    status = "QualityPolicyStatus",
+    derive = "PartialEq",
+    doc = "Guards one Deployment: where its metrics are, what its objectives are, and what happens when a release misses them.",
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.rollback.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
+    printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback"),
+    printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct QualityPolicySpec {
+    /// The Deployment to guard, in the policy's own namespace.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("targetRef is immutable: create a policy for the other Deployment"))]
+    pub target_ref: LocalReference,
+    /// A paused policy judges nothing and acts on nothing; on resume the analysis starts anew.
+    #[serde(default)]
+    pub paused: bool,
+    /// Where the metrics of the Deployment's pods are.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// What the Deployment must meet.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// How sure a verdict must be, and how often it is looked for.
+    #[serde(default)]
+    pub judgement: Judgement,
+    /// What a breach leads to.
+    #[serde(default)]
+    pub rollback: Rollback,
+    /// Which releases one can go back to.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
+    /// Recovery objectives; drills on a schedule measure them.
+    #[serde(default)]
+    pub recovery: RecoveryObjectives,
+}
+
+/// The name of an object in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalReference {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Where the metrics of the Deployment's pods are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.preset == 'custom' ? has(self.custom) : !has(self.custom)", "message": "custom names the metrics when, and only when, preset is custom"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metrics {
+    /// A metrics source by the name that the operator's configuration gives it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub source: String,
+    /// Which names the pods' metrics have.
+    pub preset: Preset,
+    /// The names, for the preset `custom`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomMetrics>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            source: "default".into(),
+            preset: Preset::Http,
+            custom: None,
+        }
+    }
+}
+
+/// Known layouts of metric names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The names of the usual client libraries: `http_requests_total{code}`, `http_request_duration_seconds`, `http_requests_in_flight`.
+    Http,
+    /// Names given by the policy.
+    Custom,
+}
+
+/// Metric names of the preset `custom`. What is left out is not judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomMetrics {
+    /// A classic histogram of request durations in seconds, without `_bucket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Selector>,
+    /// A counter of all requests that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Selector>,
+    /// A counter of the requests that failed: usually the same metric with a matcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Selector>,
+    /// A gauge of the requests in work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<Selector>,
+    /// A gauge of the requests that wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Selector>,
+}
+
+/// One metric, narrowed by label matchers. Never spliced into a query unescaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// The metric's name.
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"))]
+    pub metric: String,
+    /// Label matchers that all must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub matchers: Vec<Matcher>,
+}
+
+/// One label matcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Matcher {
+    /// The label's name.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub label: String,
+    /// How the value is compared.
+    #[serde(default)]
+    pub operator: MatchOperator,
+    /// The value, or the regular expression that the whole value must match.
+    #[schemars(length(max = 500))]
+    pub value: String,
+}
+
+/// How a label's value is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MatchOperator {
+    /// `=`
+    #[default]
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Matches,
+    /// `!~`
+    NotMatches,
+}
+
+/// What the Deployment must meet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Objectives {
+    /// A quantile of the request durations.
+    pub latency: LatencyObjective,
+    /// The share of requests that fail.
+    pub error_rate: ErrorRateObjective,
+    /// Requests that end per second, when there is demand.
+    pub throughput: ThroughputObjective,
+    /// GPU utilisation and memory: over the limit alerts and prepares a rollback, and starts none.
+    pub gpu: GpuObjective,
+}
+
+/// A quantile of the request durations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!self.target.matches('^0+(ms|s|m|h|d)$') && !self.target.endsWith('h') && !self.target.endsWith('d')", "message": "latency target must be positive and under an hour"},
+    {"rule": "double(self.quantile) > 0.0 && double(self.quantile) < 1.0", "message": "latency quantile must lie between 0 and 1"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct LatencyObjective {
+    /// Whether this objective is judged.
+    pub enabled: bool,
+    /// Which quantile: 0.95 is P95.
+    pub quantile: Decimal,
+    /// The quantile must be under this.
+    pub target: Span,
+    /// A release is in breach only when the quantile is over target + tolerance.
+    pub tolerance: Span,
+    /// The histogram edge to judge at, where the nearest one is not the right one: a duration that the histogram has as `le`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Span>,
+}
+
+impl Default for LatencyObjective {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            quantile: "0.95".into(),
+            target: "500ms".into(),
+            tolerance: "5ms".into(),
+            edge: None,
+        }
+    }
+}
+
+/// The share of requests that fail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!self.max.matches('^0+([.]0+)?%$')", "message": "errorRate max must be over 0%"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorRateObjective {
+    /// Whether this objective is judged.
+    pub enabled: bool,
+    /// At most this share of the requests may fail.
+    pub max: Percent,
+}
+
+impl Default for ErrorRateObjective {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max: "1%".into(),
+        }
+    }
+}
+
+/// Requests that end per second, when there is demand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "double(self.floor.replace('/s', '')) <= double(self.target.replace('/s', ''))", "message": "throughput floor must not be over its target"},
+    {"rule": "double(self.floor.replace('/s', '')) > 0.0", "message": "throughput floor must be positive"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ThroughputObjective {
+    /// Whether this objective is judged.
+    pub enabled: bool,
+    /// The objective that the report shows.
+    pub target: Rate,
+    /// A release is in breach under this, while the requests in work and waiting show that there is demand for more.
+    pub floor: Rate,
+    /// Judge without a sign of demand: only for services whose callers never pause.
+    pub assume_constant_demand: bool,
+}
+
+impl Default for ThroughputObjective {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            target: "100/s".into(),
+            floor: "80/s".into(),
+            assume_constant_demand: false,
+        }
+    }
+}
+
+/// GPU utilisation and memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GpuObjective {
+    /// Whether this objective is judged. Without GPU metrics it shows `—` and changes nothing.
+    pub enabled: bool,
+    /// Over this share of the GPU's time alerts.
+    pub max_utilization: Percent,
+    /// Over this share of the GPU's memory alerts.
+    pub max_memory: Percent,
+}
+
+impl Default for GpuObjective {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_utilization: "90%".into(),
+            max_memory: "85%".into(),
+        }
+    }
+}
+
+/// How sure a verdict must be, and how often it is looked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.interval.matches('^[0-9]+s$|^[0-9]+m$') && duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('5m')", "message": "judgement interval must lie between 1s and 5m"},
+    {"rule": "!self.per.endsWith('d') && duration(self.per) >= duration('5m') && duration(self.per) <= duration('24h')", "message": "judgement per must lie between 5m and 24h"},
+    {"rule": "!self.warmUp.endsWith('d') && duration(self.warmUp) <= duration('1h')", "message": "judgement warmUp must be at most 1h"},
+    {"rule": "!self.escalateAfter.endsWith('d') && duration(self.escalateAfter) >= duration('10s') && duration(self.escalateAfter) <= duration('24h')", "message": "judgement escalateAfter must lie between 10s and 24h"},
+    {"rule": "!self.falseRollbackRate.matches('^0+([.]0+)?%$')", "message": "judgement falseRollbackRate must be over 0%"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Judgement {
+    /// The time between two looks.
+    pub interval: Span,
+    /// At most this share of healthy releases is rolled back within `per`, all triggers together.
+    pub false_rollback_rate: Percent,
+    /// The period that `falseRollbackRate` is about.
+    pub per: Span,
+    /// A breach that lasts longer escalates, whatever the rollback mode.
+    pub escalate_after: Span,
+    /// Latency is not held against a release until its first pod has been Ready this long. `0s` switches it off.
+    pub warm_up: Span,
+    /// What happens when pods run and no usable metric of them arrives for 3 minutes, though the source answers.
+    pub on_blind: OnBlind,
+}
+
+impl Default for Judgement {
+    fn default() -> Self {
+        Self {
+            interval: "15s".into(),
+            false_rollback_rate: "1%".into(),
+            per: "1h".into(),
+            escalate_after: "3m".into(),
+            warm_up: "60s".into(),
+            on_blind: OnBlind::Alert,
+        }
+    }
+}
+
+/// What happens when a release shows no metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnBlind {
+    /// Say so, and prepare a rollback.
+    Alert,
+    /// Roll back as for a breach.
+    Rollback,
+}
+
+/// What a breach leads to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!self.cooldown.endsWith('d') || duration(self.cooldown.replace('d', 'h')) <= duration('30h')", "message": "rollback cooldown must be at most 30d"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rollback {
+    /// Who pulls the trigger.
+    pub mode: RollbackMode,
+    /// What is brought back.
+    pub scope: RollbackScope,
+    /// After a rollback no second one for this long: the operator halts for a person.
+    pub cooldown: Span,
+    /// Go back to an older checkpoint when the running release is itself the newest one.
+    pub allow_previous: bool,
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self {
+            mode: RollbackMode::Automatic,
+            scope: RollbackScope::Images,
+            cooldown: "30m".into(),
+            allow_previous: false,
+        }
+    }
+}
+
+/// Who pulls the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RollbackMode {
+    /// The operator rolls back by itself.
+    Automatic,
+    /// The operator prepares all but the change; a person approves it on the incident.
+    Prepare,
+    /// The operator only says what it would do.
+    Observe,
+}
+
+/// What is brought back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RollbackScope {
+    /// The images of the checkpoint's containers.
+    Images,
+}
+
+/// Which releases one can go back to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Checkpoints {
+    /// Register a release as checkpoint once it has been healthy for `registerAfter`.
+    pub auto_register: bool,
+    /// How long every judged trigger must have been healthy before a release is registered.
+    pub register_after: Span,
+    /// A checkpoint that was not certified for longer is not used.
+    pub max_age: Span,
+    /// How many automatically registered checkpoints are kept.
+    #[schemars(range(min = 2, max = 50))]
+    pub keep: i32,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self {
+            auto_register: true,
+            register_after: "5m".into(),
+            max_age: "24h".into(),
+            keep: 5,
+        }
+    }
+}
+
+/// Recovery objectives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecoveryObjectives {
+    /// From breach onset to recovered, at most.
+    pub rto: Span,
+    /// From the checkpoint's last certification to breach onset, at most.
+    pub rpo: Span,
+}
+
+impl Default for RecoveryObjectives {
+    fn default() -> Self {
+        Self {
+            rto: "10m".into(),
+            rpo: "5m".into(),
+        }
+    }
+}
+
+/// What the operator found, in fields that `kubectl` can show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QualityPolicyStatus {
+    /// The generation of the spec that this status is about.
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`.
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// `HEALTHY`, `CAUTION` or `BREACH`.
+    pub verdict: String,
+    /// `READY` or `AT RISK`.
+    pub rollback: String,
+    /// The open incident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// The release that is judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseStatus>,
+    /// Each trigger's verdict with its evidence.
+    #[schemars(length(max = 16))]
+    pub triggers: Vec<TriggerStatus>,
+    /// When these figures were written; they are renewed when a verdict moves, and every few minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+}
+
+/// The release under judgement. A restarted operator takes its analysis up from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// UID of the Deployment: one that was deleted and created again is another one.
+    pub deployment_uid: String,
+    /// The newest ReplicaSet.
+    pub replica_set: String,
+    /// Its `deployment.kubernetes.io/revision`: a ReplicaSet that comes back has a new one.
+    pub revision: String,
+    /// The looks that count start here.
+    pub analysis_from: Time,
+    /// When the release's first pod was seen Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ready: Option<Time>,
+    /// The design effect of each streaming trigger, fixed when the analysis started.
+    pub design_effects: DesignEffects,
+}
+
+/// How many times wider than binomial (or Poisson) this service's own counts vary, by trigger: decimals of at least 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DesignEffects {
+    /// Of the share of failed requests.
+    pub error_rate: String,
+    /// Of the share of slow requests.
+    pub latency: String,
+    /// Of the count of requests.
+    pub throughput: String,
+    /// How many 5-minute blocks of history they were estimated from; 0 means that they are the cautious start value.
+    pub blocks: i32,
+}

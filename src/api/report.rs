@@ -1,0 +1,86 @@
+//! `QualityReport`: what on-call reads.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::LocalReference;
+
+/// The living report of one policy, written by the operator.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "quality-officer.dev",
+    version = "v1alpha1",
+    kind = "QualityReport",
+    shortname = "qr",
+    category = "quality",
+    namespaced,
+    status = "QualityReportStatus",
+    derive = "PartialEq",
+    doc = "The living report of one policy, written by the operator.",
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
+    printcolumn(name = "SLOs", type_ = "string", json_path = ".status.slos"),
+    printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback"),
+    printcolumn(name = "P95", type_ = "string", json_path = ".status.p95"),
+    printcolumn(name = "RPS", type_ = "string", json_path = ".status.rps"),
+    printcolumn(name = "Errors", type_ = "string", json_path = ".status.errors"),
+    printcolumn(name = "Compliance", type_ = "string", json_path = ".status.compliance"),
+    printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct QualityReportSpec {
+    /// The policy that it reports on.
+    pub policy_ref: LocalReference,
+}
+
+/// The report as data; the scalars are what the columns show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QualityReportStatus {
+    /// `SLOsMet`, `RollbackReady`, `EvidenceComplete`.
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// `HEALTHY`, `CAUTION` or `BREACH`.
+    pub verdict: String,
+    /// How many of the six SLOs pass: `5/6`. An SLO without evidence does not pass.
+    pub slos: String,
+    /// `READY` or `AT RISK`.
+    pub rollback: String,
+    /// The latency quantile.
+    pub p95: String,
+    /// Requests per second.
+    pub rps: String,
+    /// Share of failed requests.
+    pub errors: String,
+    /// Compliance uplift.
+    pub compliance: String,
+    /// The open incident, or the last one until the next review.
+    pub incident: String,
+    /// The six SLOs.
+    #[schemars(length(max = 6))]
+    pub slo_summary: Vec<SloRow>,
+    /// What a reader should know or do, most urgent first.
+    #[schemars(length(max = 16))]
+    pub findings: Vec<String>,
+    /// When this was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+}
+
+/// One line of the SLO summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SloRow {
+    /// The SLO.
+    pub slo: String,
+    /// Its target.
+    pub target: String,
+    /// Its current value with CI95 and n, or `—`.
+    pub current: String,
+    /// `PASSING`, `FAILING`, `UNDETERMINED` or `unsupported`.
+    pub status: String,
+    /// Where the value comes from.
+    pub evidence: String,
+}

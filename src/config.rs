@@ -1,0 +1,198 @@
+//! The operator's own configuration file: what only an administrator may set. A policy names a metrics
+//! source; it never holds a URL, a header or a credential.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration {path} is not valid: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where and why.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("the configuration {path} is not valid: {field}: {message}")]
+    Value {
+        /// The file.
+        path: String,
+        /// The field.
+        field: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// The operator's configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Metrics sources by name; policies use `default` when they name none.
+    pub metrics_sources: BTreeMap<String, MetricsSource>,
+    /// Watch only these namespaces; all of them when empty.
+    pub namespaces: Vec<String>,
+}
+
+/// A server that speaks the Prometheus query API: Prometheus, Thanos, Mimir, VictoriaMetrics.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MetricsSource {
+    /// Base URL, without `/api/v1`.
+    pub url: String,
+    /// File with a bearer token; read anew for each request, so that a rotated token is taken up.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+    /// Basic authentication.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// File with the PEM certificates of the authorities that the server's certificate must come from.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Tenant, sent as `X-Scope-OrgID`.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// The whole of one query must end within this many milliseconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_milliseconds: u64,
+    /// Longer answers are refused, bytes.
+    #[serde(default = "default_answer_bytes")]
+    pub max_answer_bytes: u64,
+    /// How long after the instant of a look its query is sent, so that the scrapes before it are stored. Milliseconds.
+    #[serde(default = "default_settle")]
+    pub settle_milliseconds: u64,
+}
+
+/// Basic authentication with a password from a file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user.
+    pub username: String,
+    /// File with the password.
+    pub password_file: PathBuf,
+}
+
+fn default_timeout() -> u64 {
+    5_000
+}
+
+fn default_answer_bytes() -> u64 {
+    128 << 20
+}
+
+fn default_settle() -> u64 {
+    1_000
+}
+
+impl MetricsSource {
+    /// The deadline of one query.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds)
+    }
+
+    /// See `settle_milliseconds`.
+    pub fn settle(&self) -> Duration {
+        Duration::from_millis(self.settle_milliseconds)
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn read(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: name.clone(),
+            source,
+        })?;
+        Self::parse(&name, &text)
+    }
+
+    /// Checks the text of a configuration file; `path` is for the message.
+    pub fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        for (name, source) in &config.metrics_sources {
+            source.check().map_err(|message| ConfigError::Value {
+                path: path.to_owned(),
+                field: format!("metricsSources.{name}"),
+                message,
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+impl MetricsSource {
+    fn check(&self) -> Result<(), String> {
+        let url = reqwest::Url::parse(&self.url).map_err(|error| format!("url {:?}: {error}", self.url))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(format!("url {:?} must be http:// or https:// with a host", self.url));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("the url must hold no credentials: use basicAuth or bearerTokenFile".to_owned());
+        }
+        if self.basic_auth.is_some() && self.bearer_token_file.is_some() {
+            return Err("basicAuth and bearerTokenFile exclude each other".to_owned());
+        }
+        if !(100..=60_000).contains(&self.timeout_milliseconds) {
+            return Err("timeoutMilliseconds must lie between 100 and 60000".to_owned());
+        }
+        if self.settle_milliseconds > 30_000 {
+            return Err("settleMilliseconds must be at most 30000".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_needs_only_its_url() {
+        let config = Config::parse(
+            "c.yaml",
+            "metricsSources:\n  default: {url: 'http://prometheus:9090'}\n",
+        )
+        .unwrap();
+        assert_eq!(config.metrics_sources["default"].timeout(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_unusable_configuration_names_the_file_and_the_field() {
+        for (text, words) in [
+            (
+                "metricsSources: {default: {url: 'ftp://x'}}",
+                "metricsSources.default: url \"ftp://x\" must be http",
+            ),
+            (
+                "metricsSources: {default: {url: 'http://u:p@x'}}",
+                "must hold no credentials",
+            ),
+            ("metricsSources: {default: {uri: 'http://x'}}", "uri"),
+            ("metricSources: {}", "metricSources"),
+            (
+                "metricsSources: {d: {url: 'http://x', timeoutMilliseconds: 5}}",
+                "timeoutMilliseconds",
+            ),
+        ] {
+            let message = Config::parse("c.yaml", text).unwrap_err().to_string();
+            assert!(message.contains("c.yaml") && message.contains(words), "{message}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What an incident is about and how far it has come: words that the API, the planner and the report share.
+
+use serde::{Deserialize, Serialize};
+
+/// What can give an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "operator", derive(schemars::JsonSchema))]
+pub enum Trigger {
+    /// The share of failed requests.
+    ErrorRate,
+    /// The latency quantile.
+    Latency,
+    /// Requests per second.
+    Throughput,
+    /// GPU utilisation.
+    GpuUtilization,
+    /// GPU memory.
+    GpuMemory,
+    /// No usable metric while pods run.
+    Blind,
+}
+
+impl Trigger {
+    /// Its name, as the API spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ErrorRate => "ErrorRate",
+            Self::Latency => "Latency",
+            Self::Throughput => "Throughput",
+            Self::GpuUtilization => "GpuUtilization",
+            Self::GpuMemory => "GpuMemory",
+            Self::Blind => "Blind",
+        }
+    }
+
+    /// In the words of a sentence.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::ErrorRate => "error rate",
+            Self::Latency => "latency",
+            Self::Throughput => "throughput",
+            Self::GpuUtilization => "GPU utilization",
+            Self::GpuMemory => "GPU memory",
+            Self::Blind => "no usable metrics",
+        }
+    }
+}
+
+/// What a breach asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "operator", derive(schemars::JsonSchema))]
+pub enum Severity {
+    /// A rollback.
+    Rollback,
+    /// An alert, with the rollback prepared.
+    Alert,
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "operator", derive(schemars::JsonSchema))]
+pub enum IncidentState {
+    /// The intent is recorded; nothing was changed yet.
+    #[default]
+    Open,
+    /// Mode `Observe`: nothing will be changed.
+    Observed,
+    /// A rollback is ready and waits for a person's approval.
+    AwaitingApproval,
+    /// There is no verified checkpoint to go back to.
+    NoSafeTarget,
+    /// A rollback of this Deployment happened within the cooldown: a person must decide.
+    Halted,
+    /// The Deployment was changed; the checkpoint's pods come up.
+    RollingBack,
+    /// The checkpoint runs; its SLOs are being judged.
+    Verifying,
+    /// The checkpoint runs and every judged trigger is healthy.
+    Recovered,
+    /// The checkpoint breaches too: the cause lies elsewhere.
+    Ineffective,
+    /// A person's newer change came first; it is left alone.
+    Superseded,
+    /// The breach ended without a rollback.
+    Resolved,
+}
+
+impl IncidentState {
+    /// Whether nothing more will happen.
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::Recovered | Self::Superseded | Self::Resolved)
+    }
+
+    /// Its name, as the API spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::Observed => "Observed",
+            Self::AwaitingApproval => "AwaitingApproval",
+            Self::NoSafeTarget => "NoSafeTarget",
+            Self::Halted => "Halted",
+            Self::RollingBack => "RollingBack",
+            Self::Verifying => "Verifying",
+            Self::Recovered => "Recovered",
+            Self::Ineffective => "Ineffective",
+            Self::Superseded => "Superseded",
+            Self::Resolved => "Resolved",
+        }
+    }
+}
+
+/// One container's image, pinned by digest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "operator", derive(schemars::JsonSchema))]
+pub struct ContainerImage {
+    /// The container's name in the pod template.
+    #[cfg_attr(
+        feature = "operator",
+        schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
+    )]
+    pub container: String,
+    /// The image, pinned by digest: `registry.example/ranker@sha256:…`. A tag can move, so it is refused.
+    #[cfg_attr(
+        feature = "operator",
+        schemars(
+            length(min = 1, max = 512),
+            extend("x-kubernetes-validations" = [{
+                "rule": "self.matches('^[a-zA-Z0-9][a-zA-Z0-9._:/-]*@sha256:[a-f0-9]{64}$')",
+                "message": "a checkpoint's image must be pinned by digest, like registry.example/ranker@sha256:…; a tag can move"
+            }])
+        )
+    )]
+    pub image: String,
+}
+
+impl ContainerImage {
+    /// The digest, or nothing when the image is not pinned by a whole sha256 digest.
+    pub fn digest(&self) -> Option<&str> {
+        digest(&self.image)
+    }
+}
+
+/// The sha256 digest that an image reference is pinned by.
+pub fn digest(image: &str) -> Option<&str> {
+    let (_, digest) = image.rsplit_once('@')?;
+    let hex = digest.strip_prefix("sha256:")?;
+    (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(digest)
+}
+
+/// A short form for columns and sentences: `sha256:9be1…`, or the reference itself when it has no digest.
+pub fn short(image: &str) -> String {
+    digest(image).map_or_else(|| image.to_owned(), |digest| format!("{}…", &digest[..11]))
+}

@@ -1,0 +1,219 @@
+//! The judge: from looks to a verdict. A function of the policy and the looks alone.
+//!
+//! Each streaming trigger has an e-SR detector (`statistics.md`, "Sequential detection"): the threshold of
+//! evidence is shared out of one false-rollback budget, so looking every few seconds costs nothing. A
+//! verdict never rests on an unknown value.
+
+mod latency;
+mod stream;
+mod verdict;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use self::{latency::LatencyJudge, stream::ShareJudge, stream::ThroughputJudge};
+use crate::core::{
+    incident::Trigger,
+    policy::Policy,
+    sample::{Counts, Look, Reading, Unknown},
+    stats::{StatsError, sequential},
+};
+
+pub use verdict::{State, TriggerVerdict, Verdict};
+
+/// The window of the figures that are shown when there is no breach, seconds.
+const WINDOW_SECONDS: i64 = 300;
+/// Without a usable look for this long, while pods run, a release is blind. Seconds.
+const BLIND_SECONDS: i64 = 180;
+/// Below this many requests nothing is called healthy: the least n with a finite one-sided 95 % bound of P95.
+pub const LEAST_REQUESTS: f64 = 59.0;
+/// At most this share of GPU samples may lie over the limit: a GPU that is busy for a moment is no alarm.
+const GPU_TOLERATED_SHARE: f64 = 0.2;
+
+/// How much wider than binomial (or Poisson) the counts of this service vary, by trigger.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DesignEffects {
+    /// Of the share of failed requests.
+    pub error_rate: f64,
+    /// Of the share of slow requests.
+    pub latency: f64,
+    /// Of the count of requests.
+    pub throughput: f64,
+    /// How many blocks of history they rest on.
+    pub blocks: usize,
+}
+
+impl Default for DesignEffects {
+    fn default() -> Self {
+        let start = sequential::PRIOR_DESIGN_EFFECT;
+        Self {
+            error_rate: start,
+            latency: start,
+            throughput: start,
+            blocks: 0,
+        }
+    }
+}
+
+/// The analysis of one release, look by look.
+#[derive(Clone, Debug)]
+pub struct Analysis {
+    policy: Arc<Policy>,
+    started: i64,
+    first_ready: Option<i64>,
+    errors: Option<ShareJudge>,
+    latency: Option<LatencyJudge>,
+    throughput: Option<ThroughputJudge>,
+    gpu_utilization: Option<ShareJudge>,
+    gpu_memory: Option<ShareJudge>,
+    window: VecDeque<Look>,
+    last_look: Option<i64>,
+    last_usable: i64,
+    source_failed: bool,
+}
+
+impl Analysis {
+    /// A new analysis whose looks start at `started`, unix seconds.
+    pub fn new(policy: Arc<Policy>, started: i64, effects: DesignEffects) -> Result<Self, StatsError> {
+        let looks = policy.looks_per_period();
+        let streaming = policy.streaming_triggers().max(1);
+        let threshold = sequential::threshold(streaming, looks, policy.false_rollback_rate)?.ln();
+        // GPU triggers start no rollback, so they take nothing from its budget.
+        let alert_threshold = sequential::threshold(1, looks, policy.false_rollback_rate)?.ln();
+        let share =
+            |trigger, limit, effect, threshold| ShareJudge::new(trigger, limit, limit, effect, threshold, started);
+        let errors = policy
+            .error_rate
+            .map(|max| share(Trigger::ErrorRate, max, effects.error_rate, threshold))
+            .transpose()?;
+        let gpu = |trigger, limit: fn(&crate::core::policy::Gpu) -> f64| {
+            let judge = |gpu| ShareJudge::new(trigger, limit(gpu), GPU_TOLERATED_SHARE, 1.0, alert_threshold, started);
+            policy.gpu.as_ref().map(judge).transpose()
+        };
+        Ok(Self {
+            errors,
+            latency: policy
+                .latency
+                .map(|latency| LatencyJudge::new(latency, effects.latency, threshold, started)),
+            throughput: policy
+                .throughput
+                .map(|throughput| {
+                    ThroughputJudge::new(throughput, policy.latency, effects.throughput, threshold, started)
+                })
+                .transpose()?,
+            gpu_utilization: gpu(Trigger::GpuUtilization, |gpu| gpu.max_utilization)?,
+            gpu_memory: gpu(Trigger::GpuMemory, |gpu| gpu.max_memory)?,
+            started,
+            first_ready: None,
+            window: VecDeque::new(),
+            last_look: None,
+            last_usable: started,
+            source_failed: false,
+            policy,
+        })
+    }
+
+    /// When the release's first pod was seen Ready: warm-up counts from here. The first answer stays.
+    pub fn first_ready(&mut self, at: i64) {
+        self.first_ready.get_or_insert(at);
+    }
+
+    /// End of the newest look.
+    pub fn last_look(&self) -> Option<i64> {
+        self.last_look
+    }
+
+    /// When the looks started to count.
+    pub fn started(&self) -> i64 {
+        self.started
+    }
+
+    /// Takes one look. A look that is not newer than the last one changes nothing.
+    pub fn look(&mut self, look: Look) {
+        if self.last_look.is_some_and(|last| look.at <= last) || look.at < self.started {
+            return;
+        }
+        self.last_look = Some(look.at);
+        let usable = look.errors.is_ok() || look.latency.is_ok();
+        // A source that does not answer says nothing about the release: the release is not blind for it.
+        self.source_failed = !usable && matches!(look.errors, Err(Unknown::ProviderError | Unknown::Partial));
+        if usable || self.source_failed {
+            self.last_usable = look.at;
+        }
+        let warm = self
+            .first_ready
+            .is_some_and(|ready| look.at - ready >= self.policy.warm_up);
+        if let Some(judge) = &mut self.errors {
+            judge.look(look.at, look.errors);
+        }
+        if let Some(judge) = &mut self.latency {
+            judge.look(&look, warm);
+        }
+        if let Some(judge) = &mut self.throughput {
+            judge.look(&look, warm);
+        }
+        for (judge, samples) in [
+            (&mut self.gpu_utilization, &look.gpu_utilization),
+            (&mut self.gpu_memory, &look.gpu_memory),
+        ] {
+            if let Some(judge) = judge {
+                judge.look(look.at, over(samples, judge.limit()));
+            }
+        }
+        self.window.push_back(look);
+        while self
+            .window
+            .front()
+            .is_some_and(|first| first.at + WINDOW_SECONDS <= self.last_look.unwrap_or(first.at))
+        {
+            self.window.pop_front();
+        }
+    }
+
+    /// What the looks so far say.
+    pub fn verdict(&self) -> Verdict {
+        let looks = self.window.iter();
+        let mut triggers = Vec::with_capacity(5);
+        triggers.extend(
+            self.errors
+                .as_ref()
+                .map(|judge| judge.verdict(looks.clone().map(|look| (look.at, look.errors)))),
+        );
+        triggers.extend(self.latency.as_ref().map(|judge| judge.verdict(looks.clone())));
+        triggers.extend(self.throughput.as_ref().map(|judge| judge.verdict(looks.clone())));
+        for (judge, pick) in [
+            (
+                &self.gpu_utilization,
+                (|look| &look.gpu_utilization) as fn(&Look) -> &Reading<Vec<f64>>,
+            ),
+            (&self.gpu_memory, |look| &look.gpu_memory),
+        ] {
+            if let Some(judge) = judge {
+                let limit = judge.limit();
+                let mut verdict = judge.verdict(looks.clone().map(|look| (look.at, over(pick(look), limit))));
+                verdict.level = stream::mean_level(looks.clone().map(pick));
+                triggers.push(verdict);
+            }
+        }
+        let at = self.last_look.unwrap_or(self.started);
+        let blind_since = (at - self.last_usable >= BLIND_SECONDS).then_some(self.last_usable);
+        Verdict {
+            at,
+            triggers,
+            blind_since,
+        }
+    }
+}
+
+/// GPU samples as a share question: how many, and how many over the limit.
+fn over(samples: &Reading<Vec<f64>>, limit: f64) -> Reading<Counts> {
+    let samples = samples.as_ref().map_err(|unknown| *unknown)?;
+    let bad = samples.iter().filter(|sample| **sample > limit).count();
+    Ok(Counts {
+        n: samples.len() as f64,
+        bad: bad as f64,
+    })
+}
+
+#[cfg(test)]
+#[path = "judge/tests.rs"]
+mod tests;

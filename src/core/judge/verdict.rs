@@ -1,0 +1,123 @@
+//! What the judge says, with everything that a reader needs to weigh it.
+
+use crate::core::{incident::Trigger, judge::LEAST_REQUESTS, sample::Unknown, stats::Estimate};
+
+/// Where a trigger stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The estimate keeps the limit.
+    Healthy,
+    /// The evidence against the release reached its threshold.
+    Breach,
+    /// The estimate misses the limit and the evidence is not enough, or the data cannot tell.
+    Undetermined,
+    /// The last look had no usable value.
+    Unknown(Unknown),
+}
+
+impl State {
+    /// Its name, as the API spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "Healthy",
+            Self::Breach => "Breach",
+            Self::Undetermined => "Undetermined",
+            Self::Unknown(_) => "Unknown",
+        }
+    }
+}
+
+/// One trigger's verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriggerVerdict {
+    /// Which trigger.
+    pub trigger: Trigger,
+    /// Where it stands.
+    pub state: State,
+    /// The share (of failed, of slow requests, of GPU samples over the limit) or the rate that is judged.
+    pub estimate: Option<Estimate>,
+    /// The quantity that the limit is about, where it is another one: the latency quantile in seconds.
+    pub level: Option<Estimate>,
+    /// The limit of the estimate: a share, or requests per second.
+    pub limit: f64,
+    /// The limit of the level.
+    pub level_limit: Option<f64>,
+    /// ln of the evidence against the release.
+    pub log_evidence: f64,
+    /// ln of the evidence at which the operator acts.
+    pub log_threshold: f64,
+    /// When the evidence that counts began to grow, unix seconds.
+    pub onset: Option<i64>,
+    /// The design effect that tempers the evidence.
+    pub design_effect: f64,
+    /// What else a reader needs to know.
+    pub note: String,
+}
+
+impl TriggerVerdict {
+    /// Whether the evidence reached its threshold, with a usable last look.
+    pub fn in_breach(&self) -> bool {
+        self.state == State::Breach
+    }
+
+    /// How many requests or samples the estimate is from.
+    pub fn n(&self) -> u64 {
+        self.estimate.as_ref().map_or(0, |estimate| estimate.n)
+    }
+
+    /// Healthy on enough requests.
+    pub fn is_shown_healthy(&self) -> bool {
+        self.state == State::Healthy && self.n() as f64 >= LEAST_REQUESTS
+    }
+}
+
+/// What the looks so far say of one release.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// End of the newest look, unix seconds.
+    pub at: i64,
+    /// Each judged trigger.
+    pub triggers: Vec<TriggerVerdict>,
+    /// No usable look since, unix seconds, though the source answers.
+    pub blind_since: Option<i64>,
+}
+
+impl Verdict {
+    /// One trigger's verdict.
+    pub fn trigger(&self, trigger: Trigger) -> Option<&TriggerVerdict> {
+        self.triggers.iter().find(|verdict| verdict.trigger == trigger)
+    }
+
+    /// The triggers that start rollbacks.
+    pub fn streaming(&self) -> impl Iterator<Item = &TriggerVerdict> {
+        self.triggers.iter().filter(|verdict| {
+            matches!(
+                verdict.trigger,
+                Trigger::ErrorRate | Trigger::Latency | Trigger::Throughput
+            )
+        })
+    }
+
+    /// The triggers that alert.
+    pub fn alerting(&self) -> impl Iterator<Item = &TriggerVerdict> {
+        self.triggers
+            .iter()
+            .filter(|verdict| matches!(verdict.trigger, Trigger::GpuUtilization | Trigger::GpuMemory))
+    }
+
+    /// Every trigger that starts rollbacks is healthy on enough requests, and none alerts.
+    pub fn all_healthy(&self) -> bool {
+        self.streaming().next().is_some()
+            && self.streaming().all(TriggerVerdict::is_shown_healthy)
+            && !self.alerting().any(TriggerVerdict::in_breach)
+    }
+
+    /// Some trigger's last look was usable and none of the usable ones is in breach.
+    pub fn no_breach(&self) -> bool {
+        self.triggers
+            .iter()
+            .any(|verdict| !matches!(verdict.state, State::Unknown(_)))
+            && !self.triggers.iter().any(TriggerVerdict::in_breach)
+            && self.blind_since.is_none()
+    }
+}

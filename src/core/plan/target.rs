@@ -1,0 +1,99 @@
+//! Which checkpoint to go back to.
+
+use crate::core::{incident::ContainerImage, plan::Observed, policy::Policy};
+
+/// A checkpoint as a place to go back to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its images, pinned by digest.
+    pub images: Vec<ContainerImage>,
+    /// When it was last certified, unix seconds.
+    pub certified: Option<i64>,
+    /// Whether it may be used now, or why not.
+    pub usable: Result<(), String>,
+}
+
+/// Why there is nowhere to go back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoTarget {
+    /// No checkpoint was ever registered.
+    None,
+    /// There are some, and none may be used; the newest one's reason.
+    NoneUsable(String),
+    /// The running release is itself the newest checkpoint.
+    RunningIsNewest(String),
+    /// The checkpoint names a container that the Deployment does not have.
+    ContainerMissing(String),
+}
+
+impl NoTarget {
+    /// In words.
+    pub fn message(&self) -> String {
+        match self {
+            Self::None => "no checkpoint is registered for this Deployment".to_owned(),
+            Self::NoneUsable(reason) => format!("no checkpoint may be used: {reason}"),
+            Self::RunningIsNewest(name) => {
+                format!(
+                    "the running release is itself the newest checkpoint ({name}): there is nothing newer to go back to; rollback.allowPrevious allows the one before it"
+                )
+            }
+            Self::ContainerMissing(container) => {
+                format!("the checkpoint names container {container}, which the Deployment does not have")
+            }
+        }
+    }
+}
+
+/// The newest usable checkpoint that is not what runs now.
+///
+/// Newest is the one that was certified last. When the running release is itself that one, an older one is
+/// used only if the policy allows it.
+pub fn choose_target(policy: &Policy, observed: &Observed) -> Result<Candidate, NoTarget> {
+    let mut sorted: Vec<&Candidate> = observed.candidates.iter().collect();
+    sorted.sort_by(|a, b| b.certified.cmp(&a.certified).then_with(|| b.name.cmp(&a.name)));
+    let Some(newest) = sorted.first() else {
+        return Err(NoTarget::None);
+    };
+    let mut reason = None;
+    for candidate in &sorted {
+        if let Err(why) = &candidate.usable {
+            reason.get_or_insert_with(|| format!("{}: {why}", candidate.name));
+            continue;
+        }
+        if runs(observed, candidate) {
+            if policy.allow_previous {
+                continue;
+            }
+            return Err(NoTarget::RunningIsNewest(candidate.name.clone()));
+        }
+        let missing = candidate.images.iter().find(|image| {
+            !observed
+                .images
+                .iter()
+                .any(|(container, _)| *container == image.container)
+        });
+        if let Some(image) = missing {
+            return Err(NoTarget::ContainerMissing(image.container.clone()));
+        }
+        return Ok((*candidate).clone());
+    }
+    Err(reason.map_or_else(|| NoTarget::RunningIsNewest(newest.name.clone()), NoTarget::NoneUsable))
+}
+
+/// Whether the candidate's images are the ones that run: by the digests of the pods, or by the template.
+pub fn runs(observed: &Observed, candidate: &Candidate) -> bool {
+    candidate.images.iter().all(|image| {
+        let template = observed
+            .images
+            .iter()
+            .any(|(container, known)| *container == image.container && *known == image.image);
+        let pods = observed.running.iter().any(|known| {
+            known.container == image.container && known.digest().is_some() && known.digest() == image.digest()
+        });
+        template || pods
+    })
+}

@@ -1,0 +1,112 @@
+//! The validated policy: what the judge and the planner use in place of the raw spec.
+
+/// A policy whose every number was checked once. Times are seconds, shares lie in (0, 1].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Seconds between two looks.
+    pub interval: i64,
+    /// The period that the false-rollback rate is about, seconds.
+    pub period: f64,
+    /// At most this share of healthy releases is rolled back within the period.
+    pub false_rollback_rate: f64,
+    /// A breach that lasts longer escalates, seconds.
+    pub escalate_after: i64,
+    /// Latency is not held against a release until its first pod has been Ready this long, seconds.
+    pub warm_up: i64,
+    /// What is judged about latency.
+    pub latency: Option<Latency>,
+    /// At most this share of requests may fail.
+    pub error_rate: Option<f64>,
+    /// What is judged about throughput.
+    pub throughput: Option<Throughput>,
+    /// GPU limits.
+    pub gpu: Option<Gpu>,
+    /// A release without metrics is rolled back.
+    pub roll_back_on_blind: bool,
+    /// Who pulls the trigger.
+    pub mode: Mode,
+    /// Seconds after a rollback in which no second one happens.
+    pub cooldown: i64,
+    /// An older checkpoint may be used when the running release is the newest one.
+    pub allow_previous: bool,
+    /// A checkpoint that was not certified for longer is not used, seconds.
+    pub checkpoint_max_age: i64,
+    /// Healthy for this long, a release is registered; `None` switches it off. Seconds.
+    pub register_after: Option<i64>,
+    /// How many registered checkpoints are kept.
+    pub keep: usize,
+    /// Recovery time objective, seconds.
+    pub rto: i64,
+    /// Recovery point objective, seconds.
+    pub rpo: i64,
+}
+
+/// A latency quantile and its limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Which quantile, in (0, 1).
+    pub quantile: f64,
+    /// The objective, seconds.
+    pub target: f64,
+    /// Breach is over target + tolerance, seconds.
+    pub tolerance: f64,
+    /// The histogram edge to judge at, when the policy names one; seconds.
+    pub edge: Option<f64>,
+}
+
+impl Latency {
+    /// Over this a release is in breach, seconds.
+    pub fn limit(&self) -> f64 {
+        self.target + self.tolerance
+    }
+
+    /// The share of requests that may be slower than the limit.
+    pub fn tolerated(&self) -> f64 {
+        1.0 - self.quantile
+    }
+}
+
+/// A throughput floor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Throughput {
+    /// The objective that the report shows, requests per second.
+    pub target: f64,
+    /// Breach is under this, requests per second.
+    pub floor: f64,
+    /// Demand is taken for granted.
+    pub assume_constant_demand: bool,
+}
+
+/// GPU limits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gpu {
+    /// Share of the time.
+    pub max_utilization: f64,
+    /// Share of the memory.
+    pub max_memory: f64,
+}
+
+/// Who pulls the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The operator.
+    Automatic,
+    /// A person, who approves what the operator prepared.
+    Prepare,
+    /// Nobody.
+    Observe,
+}
+
+impl Policy {
+    /// How many streaming triggers share the false-rollback budget.
+    pub fn streaming_triggers(&self) -> usize {
+        usize::from(self.latency.is_some())
+            + usize::from(self.error_rate.is_some())
+            + usize::from(self.throughput.is_some())
+    }
+
+    /// How many looks there are in the period.
+    pub fn looks_per_period(&self) -> f64 {
+        (self.period / self.interval.max(1) as f64).max(1.0)
+    }
+}

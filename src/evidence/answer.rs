@@ -1,0 +1,408 @@
+//! Reads an answer of the Prometheus query API as a stream: rows go to a callback one by one, nothing else
+//! of the answer is kept. 240,000 series never become a tree of strings.
+
+use std::{fmt, io::Read};
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// One series of an answer. The same buffers are filled for each row.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// Label `namespace`.
+    pub namespace: String,
+    /// Label `pod`.
+    pub pod: String,
+    /// Label `le`.
+    pub le: String,
+    /// `(unix seconds, value)`: one for an instant query, several for a range.
+    pub samples: Vec<(f64, f64)>,
+}
+
+impl Row {
+    fn clear(&mut self) {
+        self.namespace.clear();
+        self.pod.clear();
+        self.le.clear();
+        self.samples.clear();
+    }
+}
+
+/// What the answer said of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// `status` was `success`.
+    pub success: bool,
+    /// It came with warnings: parts of it may be missing.
+    pub warnings: bool,
+}
+
+/// Reads a whole answer.
+pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<Said, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let mut said = Said::default();
+    let mut row = Row::default();
+    AnswerSeed {
+        said: &mut said,
+        row: &mut row,
+        each,
+    }
+    .deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(said)
+}
+
+struct AnswerSeed<'a> {
+    said: &'a mut Said,
+    row: &'a mut Row,
+    each: &'a mut dyn FnMut(&Row),
+}
+
+impl<'de> DeserializeSeed<'de> for AnswerSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnswerSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an answer of the Prometheus query API")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            match key {
+                Word::Status => self.said.success = map.next_value::<String>()? == "success",
+                Word::Warnings => {
+                    self.said.warnings |= map
+                        .next_value::<Option<Vec<IgnoredAny>>>()?
+                        .is_some_and(|list| !list.is_empty());
+                }
+                Word::Data => map.next_value_seed(DataSeed {
+                    row: self.row,
+                    each: self.each,
+                })?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct DataSeed<'a> {
+    row: &'a mut Row,
+    each: &'a mut dyn FnMut(&Row),
+}
+
+impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DataSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the data of a vector or matrix")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            if key == Word::Result {
+                map.next_value_seed(RowsSeed {
+                    row: self.row,
+                    each: self.each,
+                })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct RowsSeed<'a> {
+    row: &'a mut Row,
+    each: &'a mut dyn FnMut(&Row),
+}
+
+impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowsSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of series")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(RowSeed(self.row))?.is_some() {
+            (self.each)(self.row);
+        }
+        Ok(())
+    }
+}
+
+struct RowSeed<'a>(&'a mut Row);
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.0.clear();
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a series with its samples")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            match key {
+                Word::Metric => map.next_value_seed(LabelsSeed(self.0))?,
+                Word::Value => {
+                    let sample = map.next_value::<Sample>()?;
+                    self.0.samples.push((sample.0, sample.1));
+                }
+                Word::Values => {
+                    let samples = map.next_value::<Vec<Sample>>()?;
+                    self.0
+                        .samples
+                        .extend(samples.into_iter().map(|sample| (sample.0, sample.1)));
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct LabelsSeed<'a>(&'a mut Row);
+
+impl<'de> DeserializeSeed<'de> for LabelsSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LabelsSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            let buffer = match key {
+                Word::Namespace => &mut self.0.namespace,
+                Word::Pod => &mut self.0.pod,
+                Word::Le => &mut self.0.le,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            map.next_value_seed(Text(buffer))?;
+        }
+        Ok(())
+    }
+}
+
+/// The words that a reader of an answer looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Status,
+    Warnings,
+    Data,
+    Result,
+    Metric,
+    Value,
+    Values,
+    Namespace,
+    Pod,
+    Le,
+    Other,
+}
+
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Word;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Word, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Word;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Word, E> {
+        Ok(match text {
+            "status" => Word::Status,
+            "warnings" => Word::Warnings,
+            "data" => Word::Data,
+            "result" => Word::Result,
+            "metric" => Word::Metric,
+            "value" => Word::Value,
+            "values" => Word::Values,
+            "namespace" => Word::Namespace,
+            "pod" => Word::Pod,
+            "le" => Word::Le,
+            _ => Word::Other,
+        })
+    }
+}
+
+/// Fills a buffer that is there already.
+struct Text<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for Text<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Text<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a label's value")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// `[unix seconds, "value"]`.
+struct Sample(f64, f64);
+
+impl<'de> de::Deserialize<'de> for Sample {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (at, value) = <(f64, Number)>::deserialize(deserializer)?;
+        Ok(Self(at, value.0))
+    }
+}
+
+struct Number(f64);
+
+impl<'de> de::Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a number in a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                number(text)
+                    .map(Number)
+                    .ok_or_else(|| E::custom("a sample is not a number"))
+            }
+        }
+        deserializer.deserialize_str(NumberVisitor)
+    }
+}
+
+/// A number as Prometheus writes it: `+Inf`, `-Inf` and `NaN` are words of their own.
+pub fn number(text: &str) -> Option<f64> {
+    match text {
+        "+Inf" | "Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        "NaN" => Some(f64::NAN),
+        other => other.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Result<(Said, Vec<Row>), serde_json::Error> {
+        let mut rows = Vec::new();
+        let said = read(text.as_bytes(), &mut |row| rows.push(row.clone()))?;
+        Ok((said, rows))
+    }
+
+    #[test]
+    fn a_vector_gives_its_rows_whatever_the_order_of_the_keys() {
+        let (said, rows) = rows(
+            r#"{"data":{"result":[{"value":[1.5,"7"],"metric":{"x":"y","pod":"p-1","namespace":"shop","le":"0.5"}},
+                {"metric":{},"value":[2,"NaN"]}],"resultType":"vector"},"status":"success","infos":["hint"]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            said,
+            Said {
+                success: true,
+                warnings: false
+            }
+        );
+        assert_eq!(
+            (rows[0].namespace.as_str(), rows[0].pod.as_str(), rows[0].le.as_str()),
+            ("shop", "p-1", "0.5")
+        );
+        assert_eq!(rows[0].samples, [(1.5, 7.0)]);
+        assert!(rows[1].pod.is_empty() && rows[1].samples[0].1.is_nan());
+    }
+
+    #[test]
+    fn a_matrix_gives_every_sample_and_warnings_are_seen() {
+        let (said, rows) = rows(
+            r#"{"status":"success","warnings":["partial"],"data":{"resultType":"matrix","result":[
+                {"metric":{"pod":"p"},"values":[[1,"1"],[2,"+Inf"]]}]}}"#,
+        )
+        .unwrap();
+        assert!(said.warnings);
+        assert_eq!(rows[0].samples, [(1.0, 1.0), (2.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_and_never_an_empty_success() {
+        for text in [
+            "",
+            "<html><body>200 OK</body></html>",
+            "[]",
+            "null",
+            r#"{"status":"success","data":{"result":[{"metric":{"pod":1},"value":[1,"1"]}]}}"#,
+            r#"{"status":"success","data":{"result":[{"metric":{},"value":[1,"one"]}]}}"#,
+            r#"{"status":"success","data":{"result":[{"metric":{},"value":[1,"1"]"#,
+            r#"{"status":"success"} trailing"#,
+        ] {
+            assert!(rows(text).is_err(), "{text}");
+        }
+        assert!(
+            !rows(r#"{"status":"error","errorType":"bad_data","error":"x"}"#)
+                .unwrap()
+                .0
+                .success
+        );
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(rows(&deep).is_err());
+    }
+}

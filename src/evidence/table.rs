@@ -1,0 +1,105 @@
+//! All pods' counters of one source at one instant, shared by every policy that looks at it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    core::sample::{Metric, PodCounters, Snapshot, Unknown},
+    evidence::{
+        answer::{Row, number},
+        presets::Ask,
+    },
+};
+
+/// The counters of all pods at one instant.
+#[derive(Clone, Debug)]
+pub struct Table {
+    at: i64,
+    failures: BTreeMap<Metric, Unknown>,
+    /// The first failure in words, without anything that the source said.
+    problem: Option<String>,
+    namespaces: HashMap<Box<str>, BTreeMap<Box<str>, PodCounters>>,
+}
+
+impl Table {
+    /// An empty table of the instant `at`, unix seconds.
+    pub fn new(at: i64) -> Self {
+        Self {
+            at,
+            failures: BTreeMap::new(),
+            problem: None,
+            namespaces: HashMap::new(),
+        }
+    }
+
+    /// Takes one value of one series.
+    pub fn add(&mut self, ask: Ask, row: &Row, value: f64) {
+        if row.pod.is_empty() || row.namespace.is_empty() {
+            return;
+        }
+        // Look up before inserting: a row of a known pod allocates no key.
+        if !self.namespaces.contains_key(row.namespace.as_str()) {
+            self.namespaces.insert(row.namespace.as_str().into(), BTreeMap::new());
+        }
+        let Some(pods) = self.namespaces.get_mut(row.namespace.as_str()) else {
+            return;
+        };
+        if !pods.contains_key(row.pod.as_str()) {
+            pods.insert(row.pod.as_str().into(), PodCounters::empty());
+        }
+        let Some(pod) = pods.get_mut(row.pod.as_str()) else {
+            return;
+        };
+        match ask {
+            Ask::SampledAt => pod.sampled_at = Some(value),
+            Ask::Value(Metric::Requests) => pod.requests = Some(value),
+            Ask::Value(Metric::Errors) => pod.errors = Some(value),
+            Ask::Value(Metric::Latency) => pod.latency.push((number(&row.le).unwrap_or(f64::NAN), value)),
+            Ask::Value(Metric::InFlight) => *pod.in_flight.get_or_insert(0.0) += value,
+            Ask::Value(Metric::GpuUtilization) => pod.gpu_utilization.push(value),
+            Ask::Value(Metric::GpuMemory) => pod.gpu_memory.push(value),
+        }
+    }
+
+    /// Says that a query gave no usable answer.
+    pub fn fail(&mut self, ask: Ask, unknown: Unknown, problem: &str) {
+        let all = [Metric::Requests, Metric::Errors, Metric::Latency, Metric::InFlight];
+        match ask {
+            Ask::Value(metric) => {
+                self.failures.insert(metric, unknown);
+            }
+            // Without the time of the samples none of them can be trusted to be fresh.
+            Ask::SampledAt => self.failures.extend(all.map(|metric| (metric, unknown))),
+        }
+        self.problem.get_or_insert_with(|| problem.to_owned());
+    }
+
+    /// Puts the buckets of each histogram in order; to be called once all rows are in.
+    pub fn finish(&mut self) {
+        for pod in self.namespaces.values_mut().flat_map(BTreeMap::values_mut) {
+            pod.latency.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+    }
+
+    /// The instant, unix seconds.
+    pub fn at(&self) -> i64 {
+        self.at
+    }
+
+    /// The first failure in words.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// The pods of one namespace that `belongs` picks.
+    pub fn snapshot(&self, namespace: &str, belongs: &dyn Fn(&str) -> bool) -> Snapshot {
+        let pods = self.namespaces.get(namespace).into_iter().flatten();
+        Snapshot {
+            at: self.at,
+            pods: pods
+                .filter(|(name, _)| belongs(name))
+                .map(|(name, pod)| (name.to_string(), pod.clone()))
+                .collect(),
+            failures: self.failures.clone(),
+        }
+    }
+}

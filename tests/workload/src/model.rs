@@ -1,0 +1,226 @@
+//! The model: a tokenizer and a two-layer perceptron that scores candidate documents.
+//!
+//! Weights come from a seed, so a release always answers a query in the same way.
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Features of one candidate document.
+pub const FEATURES: usize = 16;
+/// Documents that one query ranks.
+pub const CANDIDATES: usize = 50;
+/// Documents in an answer.
+pub const TOP: usize = 10;
+/// Size of the complete vocabulary: error rates are exact to 1 in 10,000.
+pub const VOCABULARY: usize = 10_000;
+
+/// Why an input cannot be tokenized.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum TokenError {
+    /// The client sent a value that no release accepts.
+    #[error("signal {0} is outside of [0, 1)")]
+    OutOfRange(f64),
+    /// The bug of a bad release: its vocabulary lacks tokens that valid inputs need.
+    #[error("token {token} is not in the vocabulary of {known} tokens")]
+    UnknownToken {
+        /// The token that the input needs.
+        token: usize,
+        /// Tokens that the release ships.
+        known: usize,
+    },
+}
+
+/// Maps a signal in [0, 1) to an embedding through a vocabulary.
+#[derive(Debug)]
+pub struct Tokenizer {
+    embeddings: Vec<f32>,
+}
+
+impl Tokenizer {
+    /// A tokenizer whose vocabulary lacks the last `missing` share of the tokens.
+    #[must_use]
+    pub fn new(missing: f64, seed: u64) -> Self {
+        let known = ((1.0 - missing.clamp(0.0, 1.0)) * VOCABULARY as f64).round() as usize;
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x70C);
+        Self {
+            embeddings: (0..known).map(|_| random.random_range(-1.0..1.0)).collect(),
+        }
+    }
+
+    /// The embedding of a signal, or the reason why there is none.
+    pub fn embed(&self, signal: f64) -> Result<f32, TokenError> {
+        if !(0.0..1.0).contains(&signal) {
+            return Err(TokenError::OutOfRange(signal));
+        }
+        let token = (signal * VOCABULARY as f64) as usize;
+        self.embeddings.get(token).copied().ok_or(TokenError::UnknownToken {
+            token,
+            known: self.embeddings.len(),
+        })
+    }
+}
+
+/// One document with its score.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Scored {
+    /// Identifier of the document.
+    pub document: u32,
+    /// The higher, the more relevant.
+    pub score: f32,
+}
+
+/// Features of all candidates of a query, one row a document.
+pub type Candidates = [[f32; FEATURES]; CANDIDATES];
+
+/// What the feature store knows about the candidates of a query.
+#[must_use]
+pub fn features(query: u64, embedding: f32) -> Box<Candidates> {
+    let mut state = query ^ u64::from(embedding.to_bits());
+    let mut rows = Box::new([[0.0; FEATURES]; CANDIDATES]);
+    for row in rows.iter_mut() {
+        for (index, value) in row.iter_mut().enumerate() {
+            // One multiply-and-rotate a value: real work of a server, not of a generator.
+            state = state
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .rotate_left(23)
+                .wrapping_add(index as u64 | 1);
+            *value = (state >> 40) as f32 / 16_777_216.0 - 0.5 + 0.1 * embedding;
+        }
+    }
+    rows
+}
+
+/// A perceptron with one hidden layer of rectified linear units.
+#[derive(Debug)]
+pub struct Model {
+    hidden: usize,
+    /// Row-major, one row of `hidden` weights a feature.
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl Model {
+    /// Draws the weights of a model with `hidden` units.
+    #[must_use]
+    pub fn new(hidden: usize, seed: u64) -> Self {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x3E1);
+        let mut draw = |count: usize, fan_in: usize| -> Vec<f32> {
+            let limit = (1.0 / fan_in.max(1) as f32).sqrt();
+            (0..count).map(|_| random.random_range(-limit..limit)).collect()
+        };
+        Self {
+            hidden,
+            first: draw(FEATURES * hidden, FEATURES),
+            second: draw(hidden, hidden),
+        }
+    }
+
+    /// Number of weights.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    /// Scores every candidate, in their order.
+    #[must_use]
+    pub fn score(&self, candidates: &Candidates) -> Vec<f32> {
+        let mut activation = vec![0.0_f32; self.hidden];
+        candidates
+            .iter()
+            .map(|row| {
+                activation.fill(0.0);
+                // The weights of a feature are contiguous, so that the inner loop vectorises.
+                for (value, weights) in row.iter().zip(self.first.chunks_exact(self.hidden.max(1))) {
+                    for (unit, weight) in activation.iter_mut().zip(weights) {
+                        *unit += value * weight;
+                    }
+                }
+                activation
+                    .iter()
+                    .zip(&self.second)
+                    .map(|(unit, weight)| unit.max(0.0) * weight)
+                    .sum()
+            })
+            .collect()
+    }
+}
+
+/// The best documents, highest score first, ties by document.
+#[must_use]
+pub fn top(scores: &[f32]) -> Vec<Scored> {
+    let mut ranked: Vec<Scored> = scores
+        .iter()
+        .zip(0..)
+        .map(|(&score, document)| Scored { document, score })
+        .collect();
+    ranked.sort_by(|left, right| {
+        right
+            .score
+            .total_cmp(&left.score)
+            .then(left.document.cmp(&right.document))
+    });
+    ranked.truncate(TOP);
+    ranked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_missing_share_of_the_input_range_fails() {
+        for (rate, failing) in [(0.0, 0), (0.009, 90), (0.03, 300), (1.0, VOCABULARY)] {
+            let tokenizer = Tokenizer::new(rate, 7);
+            let failed = (0..VOCABULARY)
+                .filter(|token| tokenizer.embed((*token as f64 + 0.5) / VOCABULARY as f64).is_err())
+                .count();
+            assert_eq!(failed, failing, "error rate {rate}");
+        }
+    }
+
+    #[test]
+    fn the_failing_range_is_at_the_top_and_is_the_same_each_time() {
+        let tokenizer = Tokenizer::new(0.03, 7);
+        assert!(tokenizer.embed(0.969_95).is_ok());
+        assert_eq!(
+            tokenizer.embed(0.97),
+            Err(TokenError::UnknownToken {
+                token: 9_700,
+                known: 9_700
+            })
+        );
+        assert_eq!(tokenizer.embed(0.97), tokenizer.embed(0.97));
+        assert!(matches!(tokenizer.embed(1.0), Err(TokenError::OutOfRange(_))));
+        assert!(matches!(tokenizer.embed(f64::NAN), Err(TokenError::OutOfRange(_))));
+    }
+
+    #[test]
+    fn the_same_query_gets_the_same_ranking() {
+        let rank = |seed, query| top(&Model::new(32, seed).score(&features(query, 0.25)));
+        assert_eq!(rank(1, 5), rank(1, 5));
+        assert_ne!(rank(1, 5), rank(2, 5));
+        assert_ne!(rank(1, 5), rank(1, 6));
+    }
+
+    #[test]
+    fn scores_match_a_direct_evaluation() {
+        let model = Model::new(3, 9);
+        let rows = features(11, -0.5);
+        let expected: f32 = (0..3)
+            .map(|unit| {
+                let sum: f32 = (0..FEATURES)
+                    .map(|feature| rows[4][feature] * model.first[feature * 3 + unit])
+                    .sum();
+                sum.max(0.0) * model.second[unit]
+            })
+            .sum();
+        assert!((model.score(&rows)[4] - expected).abs() < 1e-6);
+        assert_eq!(model.parameters(), FEATURES * 3 + 3);
+    }
+
+    #[test]
+    fn the_top_is_sorted_and_ties_go_by_document() {
+        let best = top(&[0.1, 0.5, 0.5, 0.9]);
+        assert_eq!(best.iter().map(|item| item.document).collect::<Vec<_>>(), [3, 1, 2, 0]);
+    }
+}

@@ -102,10 +102,7 @@ impl Bed {
             Some(kubeconfig) => (None, Cluster::existing(kubeconfig, &programs)?),
         };
         prometheus.wait_until_ready()?;
-        let mut processes = control_plane
-            .as_ref()
-            .map(ControlPlane::ids)
-            .unwrap_or_default();
+        let mut processes = control_plane.as_ref().map(ControlPlane::ids).unwrap_or_default();
         processes.insert("prometheus".to_owned(), prometheus.id());
         let endpoints = Endpoints {
             work_folder: work.path().to_owned(),
@@ -126,10 +123,7 @@ impl Bed {
             processes,
         };
         work.write("bed.json", &format!("{:#}", serde_json::json!(endpoints)))?;
-        eprintln!(
-            "bed: control plane ready in {:.1} s",
-            started.elapsed().as_secs_f64()
-        );
+        eprintln!("bed: control plane ready in {:.1} s", started.elapsed().as_secs_f64());
         Ok(Self {
             prometheus,
             control_plane,
@@ -191,21 +185,16 @@ impl Cluster {
         let kubectl = |arguments: &[&str]| {
             let mut command = Command::new(programs.folder.join("kubectl"));
             command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
-            let output = command
-                .output()
-                .map_err(|error| failed(error.to_string()))?;
+            let output = command.output().map_err(|error| failed(error.to_string()))?;
             if output.status.success() {
                 return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
             }
-            Err(failed(
-                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            ))
+            Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
         };
         kubectl(&["get", "--raw", "/readyz"])?;
         let server = "jsonpath={.clusters[0].cluster.server}";
         let api_server = kubectl(&["config", "view", "--minify", "--output", server])?;
-        let kubeconfig =
-            std::path::absolute(kubeconfig).map_err(|error| failed(error.to_string()))?;
+        let kubeconfig = std::path::absolute(kubeconfig).map_err(|error| failed(error.to_string()))?;
         Ok(Self {
             kubeconfig,
             api_server,

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 /// A certificate could not be made.
@@ -54,32 +54,23 @@ impl Authority {
 
     /// A certificate for the servers on this machine.
     pub fn server(&self) -> Result<Identity, Error> {
-        self.issue(
-            "kube-apiserver",
-            None,
-            ExtendedKeyUsagePurpose::ServerAuth,
-            |params| {
-                let names = [
-                    "localhost",
-                    "kubernetes",
-                    "kubernetes.default",
-                    "kubernetes.default.svc",
-                    "kubernetes.default.svc.cluster.local",
-                ];
-                for name in names {
-                    params
-                        .subject_alt_names
-                        .push(SanType::DnsName(name.try_into()?));
-                }
-                // 10.0.0.1 is the first address of the service range: the `kubernetes` Service.
-                for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)] {
-                    params
-                        .subject_alt_names
-                        .push(SanType::IpAddress(IpAddr::V4(address)));
-                }
-                Ok(())
-            },
-        )
+        self.issue("kube-apiserver", None, ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            let names = [
+                "localhost",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
+                "kubernetes.default.svc.cluster.local",
+            ];
+            for name in names {
+                params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+            }
+            // 10.0.0.1 is the first address of the service range: the `kubernetes` Service.
+            for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)] {
+                params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(address)));
+            }
+            Ok(())
+        })
     }
 
     /// A certificate by which the API server knows its holder as `user`, in `group` if one is given.
@@ -98,9 +89,7 @@ impl Authority {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
             if let Some(organization) = organization {
-                params
-                    .distinguished_name
-                    .push(DnType::OrganizationName, organization);
+                params.distinguished_name.push(DnType::OrganizationName, organization);
             }
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             params.extended_key_usages = vec![purpose];

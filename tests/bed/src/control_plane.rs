@@ -76,11 +76,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts all servers; ready for pods when this returns.
-    pub fn start(
-        work: &WorkFolder,
-        programs: &Programs,
-        interrupt: &Interrupt,
-    ) -> Result<Self, Error> {
+    pub fn start(work: &WorkFolder, programs: &Programs, interrupt: &Interrupt) -> Result<Self, Error> {
         let ports = Ports {
             etcd: port::free()?,
             etcd_peers: port::free()?,
@@ -111,10 +107,7 @@ impl ControlPlane {
             for (collection, object) in objects::for_kwok() {
                 rest.create(&format!("{api_server}{collection}"), &object)?;
             }
-            starting.start(
-                KWOK,
-                &arguments::kwok(&files, ports, objects::KWOK_ANNOTATION),
-            )?;
+            starting.start(KWOK, &arguments::kwok(&files, ports, objects::KWOK_ANNOTATION))?;
         }
         starting.start(CONTROLLERS, &arguments::controller_manager(&files, ports))?;
         starting.start(SCHEDULER, &arguments::scheduler(&files, ports))?;
@@ -122,17 +115,12 @@ impl ControlPlane {
         let healthy = format!("https://127.0.0.1:{}/healthz", ports.controllers);
         starting.wait("its health", CONTROLLERS, || rest.is_ok(&healthy))?;
         let account = format!("{api_server}/api/v1/namespaces/default/serviceaccounts/default");
-        starting.wait("the default ServiceAccount", CONTROLLERS, || {
-            rest.is_ok(&account)
-        })?;
+        starting.wait("the default ServiceAccount", CONTROLLERS, || rest.is_ok(&account))?;
         let ready = format!("https://127.0.0.1:{}/readyz", ports.scheduler);
         starting.wait("its readiness", SCHEDULER, || rest.is_ok(&ready))?;
         if programs.kwok.is_some() {
             let node = format!("{api_server}/api/v1/nodes/{KWOK_NODE}");
-            let is_ready = || {
-                rest.get(&node)
-                    .is_ok_and(|node| objects::is_node_ready(&node))
-            };
+            let is_ready = || rest.get(&node).is_ok_and(|node| objects::is_node_ready(&node));
             starting.wait("a Ready node", KWOK, is_ready)?;
         }
         let processes = starting.processes;
@@ -213,12 +201,7 @@ impl Starting<'_> {
     }
 
     /// Waits for something that the named server does.
-    fn wait(
-        &mut self,
-        what: &'static str,
-        name: &'static str,
-        ready: impl Fn() -> bool,
-    ) -> Result<(), Error> {
+    fn wait(&mut self, what: &'static str, name: &'static str, ready: impl Fn() -> bool) -> Result<(), Error> {
         while !ready() {
             if self.interrupt.signal().is_some() {
                 return Err(Error::Interrupted);

@@ -125,25 +125,17 @@ impl Endpoints {
     }
 
     /// kubectl with these arguments, as the administrator, ready to be run.
-    pub fn kubectl_command<A: AsRef<OsStr>>(
-        &self,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Command {
+    pub fn kubectl_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(self.programs.join("kubectl"));
         command.args(arguments).envs(self.environment());
         command
     }
 
     /// Runs kubectl and returns what it wrote; an error when it fails.
-    pub fn kubectl<A: AsRef<OsStr>>(
-        &self,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Result<Output, Error> {
+    pub fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Output, Error> {
         let mut command = self.kubectl_command(arguments);
         let path = PathBuf::from(command.get_program());
-        let output = command
-            .output()
-            .map_err(|source| Error::Start { path, source })?;
+        let output = command.output().map_err(|source| Error::Start { path, source })?;
         if output.status.success() {
             return Ok(output);
         }

@@ -30,9 +30,7 @@ pub enum Error {
         needed: String,
     },
     /// Go is older than the part's module asks for.
-    #[error(
-        "{part} is built from source and needs Go {needed} or newer, but `go` is {found} (https://go.dev/dl)"
-    )]
+    #[error("{part} is built from source and needs Go {needed} or newer, but `go` is {found} (https://go.dev/dl)")]
     GoTooOld {
         /// The part to build.
         part: &'static str,
@@ -96,11 +94,7 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
     let cache = cache_folder()?;
     let io = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Error::Io { action, path, source }
     };
     std::fs::create_dir_all(&cache).map_err(io("create", &cache))?;
     let lock_path = cache.join(format!("{}.lock", part.name));
@@ -135,12 +129,7 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
     Ok(program)
 }
 
-fn wait_for_lock(
-    lock: &File,
-    path: &Path,
-    part: &Part,
-    interrupt: &Interrupt,
-) -> Result<(), Error> {
+fn wait_for_lock(lock: &File, path: &Path, part: &Part, interrupt: &Interrupt) -> Result<(), Error> {
     let mut told = false;
     loop {
         match lock.try_lock() {
@@ -194,8 +183,7 @@ fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mut child =
-        process::spawn(command, process::Group::Own).map_err(|error| failed(error.to_string()))?;
+    let mut child = process::spawn(command, process::Group::Own).map_err(|error| failed(error.to_string()))?;
     let pipe = child.stderr.take();
     let reader = thread::spawn(move || {
         let mut text = Vec::new();
@@ -220,21 +208,12 @@ fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<()
         let half_minutes = started.elapsed().as_secs() / 30;
         if half_minutes > told {
             told = half_minutes;
-            eprintln!(
-                "bed: {} {}: building, {} s so far",
-                part.name,
-                part.version,
-                told * 30
-            );
+            eprintln!("bed: {} {}: building, {} s so far", part.name, part.version, told * 30);
         }
         thread::sleep(Duration::from_millis(100));
     };
     let output = reader.join().unwrap_or_default();
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failed(output))
-    }
+    if status.success() { Ok(()) } else { Err(failed(output)) }
 }
 
 /// Go must be there, and new enough for the part's module.
@@ -334,10 +313,7 @@ mod tests {
 
     #[test]
     fn each_part_has_its_own_place_in_the_cache() {
-        let mut paths: Vec<_> = PARTS
-            .iter()
-            .map(|part| program_path(part).unwrap())
-            .collect();
+        let mut paths: Vec<_> = PARTS.iter().map(|part| program_path(part).unwrap()).collect();
         paths.sort();
         paths.dedup();
         assert_eq!(paths.len(), PARTS.len());

@@ -29,7 +29,6 @@ impl Interrupt {
 
     /// The exit code of a program that was asked to stop: 128 + the signal's number, as shells count.
     pub fn exit_code(&self) -> Option<u8> {
-        self.signal()
-            .and_then(|number| u8::try_from(128 + number).ok())
+        self.signal().and_then(|number| u8::try_from(128 + number).ok())
     }
 }

@@ -106,9 +106,7 @@ impl Part {
 
     /// The folder with its Go module.
     pub fn module_folder(&self) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("go")
-            .join(self.module)
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("go").join(self.module)
     }
 
     /// The arguments of `go build` that decide what comes out.
@@ -119,11 +117,7 @@ impl Part {
                 .iter()
                 .map(|(variable, value)| format!("-X {variable}={value}")),
         );
-        let mut arguments = vec![
-            "-trimpath".to_owned(),
-            "-ldflags".to_owned(),
-            linker.join(" "),
-        ];
+        let mut arguments = vec!["-trimpath".to_owned(), "-ldflags".to_owned(), linker.join(" ")];
         if !self.tags.is_empty() {
             arguments.extend(["-tags".to_owned(), self.tags.to_owned()]);
         }
@@ -145,11 +139,7 @@ mod tests {
                 _ => format!("v{}", part.version),
             };
             assert!(module.contains(&release), "{} {release}", part.name);
-            assert!(
-                part.module_folder().join("go.sum").exists(),
-                "{}",
-                part.name
-            );
+            assert!(part.module_folder().join("go.sum").exists(), "{}", part.name);
             assert_eq!(Part::named(part.name), Some(*part));
         }
     }

@@ -88,9 +88,7 @@ pub fn spawn(mut command: Command, group: Group) -> io::Result<Child> {
     });
     let (answer, outcome) = mpsc::channel();
     let gone = |_| io::Error::other("the thread that starts processes is gone");
-    spawner
-        .send((command, answer))
-        .map_err(|_| gone(mpsc::RecvError))?;
+    spawner.send((command, answer)).map_err(|_| gone(mpsc::RecvError))?;
     outcome.recv().map_err(gone)?
 }
 
@@ -189,10 +187,7 @@ impl Process {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<_> = text.lines().collect();
         let first = lines.len().saturating_sub(TAIL_LINES);
-        let tail: Vec<_> = lines[first..]
-            .iter()
-            .map(|line| format!("    {line}"))
-            .collect();
+        let tail: Vec<_> = lines[first..].iter().map(|line| format!("    {line}")).collect();
         tail.join("\n")
     }
 
@@ -248,10 +243,7 @@ mod tests {
                 Err(error) => break error.to_string(),
             }
         };
-        assert!(
-            error.contains("failing ended by itself (exit status: 3)"),
-            "{error}"
-        );
+        assert!(error.contains("failing ended by itself (exit status: 3)"), "{error}");
         assert!(
             error.contains("    100\n    the end") && !error.contains("    80\n"),
             "{error}"
@@ -262,8 +254,7 @@ mod tests {
     fn a_child_outlives_the_thread_that_asked_for_it() {
         let logs = tempfile::tempdir().unwrap();
         let folder = logs.path().to_owned();
-        let asking =
-            thread::spawn(move || Process::start("sleeper", Path::new("sleep"), ["60"], &folder));
+        let asking = thread::spawn(move || Process::start("sleeper", Path::new("sleep"), ["60"], &folder));
         let mut process = asking.join().unwrap().unwrap();
         thread::sleep(Duration::from_millis(200));
         process.check_alive().unwrap();
@@ -272,12 +263,8 @@ mod tests {
     #[test]
     fn a_process_that_ignores_the_request_to_end_is_killed_after_its_grace() {
         let logs = tempfile::tempdir().unwrap();
-        let script = [
-            "-c",
-            "trap '' TERM; echo ready; while true; do sleep 0.05; done",
-        ];
-        let mut stubborn =
-            Process::start("stubborn", Path::new("sh"), script, logs.path()).unwrap();
+        let script = ["-c", "trap '' TERM; echo ready; while true; do sleep 0.05; done"];
+        let mut stubborn = Process::start("stubborn", Path::new("sh"), script, logs.path()).unwrap();
         while !stubborn.log_tail().contains("ready") {
             thread::sleep(POLL);
         }

@@ -90,10 +90,7 @@ pub fn gather(work: &WorkFolder, wanted: Wanted, interrupt: &Interrupt) -> Resul
             "kube-apiserver",
             &given("kube-apiserver")?.unwrap_or_else(|| kubernetes.clone()),
         )?;
-        link(
-            "kubectl",
-            &given("kubectl")?.unwrap_or_else(|| kubernetes.clone()),
-        )?;
+        link("kubectl", &given("kubectl")?.unwrap_or_else(|| kubernetes.clone()))?;
         link("kube-controller-manager", &kubernetes)?;
         link("kube-scheduler", &kubernetes)?;
         if wanted.kwok {

@@ -96,21 +96,13 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one beside the bed's own, ready when this returns. Its data lies in the bed's folder.
     pub fn start(endpoints: &Endpoints, options: PrometheusOptions) -> Result<Self, Error> {
-        let mut prometheus = Self::launch(
-            &endpoints.prometheus_program,
-            &endpoints.work_folder,
-            options,
-        )?;
+        let mut prometheus = Self::launch(&endpoints.prometheus_program, &endpoints.work_folder, options)?;
         prometheus.wait_until_ready()?;
         Ok(prometheus)
     }
 
     /// Starts one and does not wait for it.
-    pub(crate) fn launch(
-        program: &Path,
-        parent: &Path,
-        options: PrometheusOptions,
-    ) -> Result<Self, Error> {
+    pub(crate) fn launch(program: &Path, parent: &Path, options: PrometheusOptions) -> Result<Self, Error> {
         let folder = tempfile::Builder::new()
             .prefix("prometheus-")
             .tempdir_in(parent)
@@ -228,12 +220,7 @@ pub fn backfill(openmetrics: &Path, blocks: &Path) -> Result<(), Error> {
     })
 }
 
-fn run(
-    program: &Path,
-    folder: &Path,
-    port: u16,
-    options: &PrometheusOptions,
-) -> Result<Process, Error> {
+fn run(program: &Path, folder: &Path, port: u16, options: &PrometheusOptions) -> Result<Process, Error> {
     let mut arguments = vec![
         format!("--config.file={}", folder.join("prometheus.yml").display()),
         format!("--storage.tsdb.path={}", folder.join("data").display()),
@@ -311,8 +298,7 @@ mod tests {
         assert_eq!(configuration["global"]["scrape_interval"], "500ms");
         let files = &configuration["scrape_configs"][0]["file_sd_configs"][0]["files"];
         assert_eq!(files[0], "/targets/*.json");
-        let without: serde_json::Value =
-            serde_json::from_str(&configure(&PrometheusOptions::default())).unwrap();
+        let without: serde_json::Value = serde_json::from_str(&configure(&PrometheusOptions::default())).unwrap();
         assert_eq!(without["scrape_configs"], serde_json::json!([]));
     }
 }

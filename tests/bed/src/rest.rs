@@ -49,8 +49,7 @@ impl Rest {
 
     /// For servers with a certificate of this authority (PEM), known to them as `client`.
     pub fn with_identity(authority: &str, client: &Identity) -> Result<Self, Error> {
-        let certificate =
-            |pem: &str| Certificate::from_pem(pem.as_bytes()).map_err(Error::Certificates);
+        let certificate = |pem: &str| Certificate::from_pem(pem.as_bytes()).map_err(Error::Certificates);
         let key = PrivateKey::from_pem(client.key.as_bytes()).map_err(Error::Certificates)?;
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&[certificate(authority)?]))

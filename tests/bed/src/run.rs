@@ -71,12 +71,7 @@ fn path_with(bed: &Bed) -> OsString {
     std::env::join_paths(folders).unwrap_or_else(|_| programs.into_os_string())
 }
 
-fn wait(
-    child: &mut Child,
-    group: Group,
-    bed: &mut Bed,
-    interrupt: &Interrupt,
-) -> io::Result<ExitStatus> {
+fn wait(child: &mut Child, group: Group, bed: &mut Bed, interrupt: &Interrupt) -> io::Result<ExitStatus> {
     let mut told = false;
     let mut kill_at = None;
     loop {
@@ -116,9 +111,6 @@ fn forward(child: &Child, group: Group, number: i32) {
 }
 
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|number| 128 + number));
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(u8::MAX)
+    let code = status.code().or_else(|| status.signal().map(|number| 128 + number));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

@@ -42,11 +42,7 @@ impl WorkFolder {
         sweep(parent);
         let failed = |action, path: &Path| {
             let path = path.to_owned();
-            move |source| Error {
-                action,
-                path,
-                source,
-            }
+            move |source| Error { action, path, source }
         };
         let folder = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
@@ -58,10 +54,7 @@ impl WorkFolder {
         owner.lock().map_err(failed("lock", &nascent))?;
         let path = folder.path().join("owner");
         std::fs::rename(&nascent, &path).map_err(failed("rename", &nascent))?;
-        Ok(Self {
-            folder,
-            _owner: owner,
-        })
+        Ok(Self { folder, _owner: owner })
     }
 
     /// Where it is.
@@ -173,9 +166,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = WorkFolder::create_in(parent.path()).unwrap();
         let path = folder.write("sa.key", "secret").unwrap();
-        assert_eq!(
-            std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

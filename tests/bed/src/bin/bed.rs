@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,7 +34,7 @@ enum Action {
     Run {
         #[command(flatten)]
         set_up: SetUp,
-        /// The command, with KUBECONFIG, QO_BED and the PATH set.
+        /// The command, with `KUBECONFIG`, `QO_BED` and the `PATH` set.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
@@ -88,11 +89,7 @@ fn main() -> ExitCode {
 fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
     match action {
         Action::Build { parts } => {
-            let all = PARTS
-                .iter()
-                .copied()
-                .filter(|part| **part != PROMTOOL)
-                .collect();
+            let all = PARTS.iter().copied().filter(|part| **part != PROMTOOL).collect();
             for part in if parts.is_empty() { all } else { parts } {
                 println!("{}", go_build::program(part, interrupt)?.display());
             }
@@ -100,7 +97,8 @@ fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
         }
         Action::Up(set_up) => {
             let mut bed = start(set_up, interrupt)?;
-            print!("{}", describe(bed.endpoints()));
+            // Whoever reads this may have seen enough (`| head`): no reason to end.
+            let _ = writeln!(std::io::stdout(), "{}", describe(bed.endpoints()));
             let outcome = run::wait_for_interrupt(&mut bed, interrupt);
             bed.stop();
             outcome?;
@@ -119,30 +117,24 @@ fn start(set_up: SetUp, interrupt: &Interrupt) -> Result<Bed, Box<dyn Error>> {
     let options = BedOptions::from(set_up);
     let bed = Bed::start(&options, interrupt)?;
     if options.keep {
-        eprintln!(
-            "bed: logs stay in {}",
-            bed.endpoints().work_folder.display()
-        );
+        eprintln!("bed: logs stay in {}", bed.endpoints().work_folder.display());
     }
     Ok(bed)
 }
 
 /// What a person needs to use the bed, as lines for a shell.
 fn describe(endpoints: &Endpoints) -> String {
-    let mut text = String::new();
-    for (name, value) in endpoints.environment() {
-        text += &format!("export {name}={}\n", value.display());
-    }
-    text += &format!("export PATH={}:$PATH\n", endpoints.programs.display());
-    text += &format!(
-        "# API server  {}\n# Prometheus  {}\n",
-        endpoints.api_server, endpoints.prometheus
-    );
-    text += &format!(
-        "# logs        {}\n# Ctrl-C stops all of it.\n",
-        endpoints.logs.display()
-    );
-    text
+    let variables = endpoints.environment();
+    let mut lines: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| format!("export {name}={}", value.display()))
+        .collect();
+    lines.push(format!("export PATH={}:$PATH", endpoints.programs.display()));
+    lines.push(format!("# API server  {}", endpoints.api_server));
+    lines.push(format!("# Prometheus  {}", endpoints.prometheus));
+    lines.push(format!("# logs        {}", endpoints.logs.display()));
+    lines.push("# Ctrl-C stops all of it.".to_owned());
+    lines.join("\n")
 }
 
 fn parse_part(name: &str) -> Result<&'static Part, String> {
@@ -153,9 +145,7 @@ fn parse_part(name: &str) -> Result<&'static Part, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let milliseconds = match unit {
         "ms" => 1,
@@ -163,10 +153,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         _ => 0,
     };
-    match number
-        .parse::<u64>()
-        .map(|number| number.saturating_mul(milliseconds))
-    {
+    match number.parse::<u64>().map(|number| number.saturating_mul(milliseconds)) {
         Ok(total) if total > 0 => Ok(Duration::from_millis(total)),
         _ => Err("a duration is a number with ms, s or m, such as 5s".to_owned()),
     }

@@ -33,11 +33,14 @@ fn serving(files: &Files, port: u16) -> Vec<String> {
 }
 
 /// How a client of the API server reaches it, also to check who asks it for metrics.
-fn client(kubeconfig: &Path) -> Vec<String> {
+fn client(files: &Files, kubeconfig: &Path) -> Vec<String> {
     vec![
         flag("kubeconfig", kubeconfig),
         flag("authentication-kubeconfig", kubeconfig),
         flag("authorization-kubeconfig", kubeconfig),
+        flag("client-ca-file", &files.authority.certificate),
+        // Who asks for metrics is checked against the authority below, not against one read from the cluster.
+        "--authentication-skip-lookup=true".to_owned(),
         // The only replica: nothing to wait for.
         "--leader-elect=false".to_owned(),
     ]
@@ -82,7 +85,7 @@ pub fn api_server(files: &Files, ports: Ports) -> Vec<String> {
 
 pub fn controller_manager(files: &Files, ports: Ports) -> Vec<String> {
     let mut arguments = serving(files, ports.controllers);
-    arguments.extend(client(&files.controllers));
+    arguments.extend(client(files, &files.controllers));
     arguments.extend([
         // It hands out pod networks, which no bed has.
         "--controllers=*,-node-ipam-controller".to_owned(),
@@ -102,7 +105,7 @@ pub fn controller_manager(files: &Files, ports: Ports) -> Vec<String> {
 
 pub fn scheduler(files: &Files, ports: Ports) -> Vec<String> {
     let mut arguments = serving(files, ports.scheduler);
-    arguments.extend(client(&files.scheduler));
+    arguments.extend(client(files, &files.scheduler));
     arguments.push("--profiling=false".to_owned());
     arguments
 }

@@ -75,10 +75,7 @@ impl Files {
                 "controller-manager",
                 &authority.client("system:kube-controller-manager", None)?,
             )?,
-            scheduler: cluster.kubeconfig(
-                "scheduler",
-                &authority.client("system:kube-scheduler", None)?,
-            )?,
+            scheduler: cluster.kubeconfig("scheduler", &authority.client("system:kube-scheduler", None)?)?,
             kwok: cluster.kubeconfig("kwok", &authority.client(KWOK_USER, None)?)?,
             stages: work.write("kwok-stages.yaml", include_str!("stages.yaml"))?,
             audit_policy: work.write("audit-policy.yaml", AUDIT_POLICY)?,

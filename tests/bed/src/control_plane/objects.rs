@@ -34,10 +34,7 @@ pub fn for_kwok() -> Vec<(&'static str, Value)> {
     });
     vec![
         ("/apis/rbac.authorization.k8s.io/v1/clusterroles", role),
-        (
-            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-            binding,
-        ),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding),
         ("/api/v1/nodes", node()),
     ]
 }
@@ -67,14 +64,12 @@ fn node() -> Value {
 
 /// Whether pods can be scheduled to the node: Ready, and no taint says otherwise any more.
 pub fn is_node_ready(node: &Value) -> bool {
-    let ready = node["status"]["conditions"].as_array().is_some_and(|all| {
-        all.iter()
-            .any(|one| one["type"] == "Ready" && one["status"] == "True")
-    });
-    let tainted = node["spec"]["taints"].as_array().is_some_and(|all| {
-        all.iter()
-            .any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
-    });
+    let ready = node["status"]["conditions"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
+    let tainted = node["spec"]["taints"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready"));
     ready && !tainted
 }
 
@@ -88,8 +83,7 @@ mod tests {
         assert!(!is_node_ready(&node));
         node["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
         assert!(is_node_ready(&node));
-        node["spec"]["taints"] =
-            json!([{ "key": "node.kubernetes.io/not-ready", "effect": "NoSchedule" }]);
+        node["spec"]["taints"] = json!([{ "key": "node.kubernetes.io/not-ready", "effect": "NoSchedule" }]);
         assert!(!is_node_ready(&node));
     }
 }

@@ -9,14 +9,24 @@
     reason = "exact comparison with 0, 1 and shared bucket edges is what is meant"
 )]
 
+mod alias;
+mod bca;
+pub mod bootstrap;
 mod check;
 pub mod comparison;
+pub mod confidence_sequence;
 pub mod design_effect;
 pub mod estimate;
 pub mod histogram;
+mod multinomial;
+pub mod native;
 pub mod poisson;
 pub mod proportion;
+pub mod quantile;
+pub mod resample;
 pub mod sequential;
+pub mod shortcut;
 pub mod special;
 
 pub use estimate::{Estimate, Interval, Method, StatsError};
+pub use resample::Seed;

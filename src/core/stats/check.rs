@@ -78,3 +78,32 @@ pub(super) fn part_of(what: &'static str, part: f64, whole: f64) -> Result<(f64,
     }
     Ok((part, whole))
 }
+
+/// A series without NaN or infinite values, of at least `needed`.
+pub(super) fn series(what: &'static str, values: &[f64], needed: u64) -> Result<(), StatsError> {
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        return Err(StatsError::NotFinite { what, index });
+    }
+    if values.is_empty() && needed > 0 {
+        return Err(StatsError::Empty { what });
+    }
+    let n = values.len() as u64;
+    if n < needed {
+        Err(StatsError::TooFew { what, n, needed })
+    } else {
+        Ok(())
+    }
+}
+
+/// Two series of which the values belong together.
+pub(super) fn same_length(what: &'static str, left: &[f64], right: &[f64]) -> Result<(), StatsError> {
+    if left.len() == right.len() {
+        Ok(())
+    } else {
+        Err(StatsError::LengthMismatch {
+            what,
+            left: left.len(),
+            right: right.len(),
+        })
+    }
+}

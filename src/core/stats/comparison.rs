@@ -41,13 +41,7 @@ impl Comparison {
     /// Takes the requests of one interval, old release and new, `bad_*` of them bad (real-valued counts).
     ///
     /// A look without bad requests, or in which only one release served, says nothing about the ratio.
-    pub fn look(
-        &mut self,
-        n_old: f64,
-        bad_old: f64,
-        n_new: f64,
-        bad_new: f64,
-    ) -> Result<(), StatsError> {
+    pub fn look(&mut self, n_old: f64, bad_old: f64, n_new: f64, bad_new: f64) -> Result<(), StatsError> {
         for (n, bad) in [(n_old, bad_old), (n_new, bad_new)] {
             let n = check::count("requests of a look", n)?;
             let bad = check::count("bad requests of a look", bad)?;
@@ -67,8 +61,7 @@ impl Comparison {
         for (k, ratio) in RATIOS.iter().enumerate() {
             // θ1/θ0 = R/(1 + (R−1)θ0) and (1−θ1)/(1−θ0) = 1/(1 + (R−1)θ0).
             let diluted = ((ratio - 1.0) * share_new).ln_1p();
-            let log_ratio =
-                (bad_new * (ratio.ln() - diluted) - bad_old * diluted) / self.design_effect;
+            let log_ratio = (bad_new * (ratio.ln() - diluted) - bad_old * diluted) / self.design_effect;
             self.log_r[k] = log_one_plus(self.log_r[k]) + log_ratio;
             self.log_product[k] += log_ratio;
         }
@@ -127,9 +120,7 @@ mod tests {
         let mut comparison = Comparison::new(1.0).unwrap();
         for look in 0..60 {
             let bad = if look > 30 { 0.5 } else { 0.01 };
-            comparison
-                .look(1000.0, 1000.0 * bad, 500.0, 500.0 * bad)
-                .unwrap();
+            comparison.look(1000.0, 1000.0 * bad, 500.0, 500.0 * bad).unwrap();
         }
         assert!(comparison.evidence() < 1.0);
     }

@@ -30,9 +30,10 @@ pub struct DesignEffect {
 /// a weight that is negative or not finite as 12.
 pub fn design_effect(blocks: &[(f64, f64)], prior: f64, prior_weight: f64) -> DesignEffect {
     let usable = || {
-        blocks.iter().copied().filter(|&(n, bad)| {
-            n.is_finite() && bad.is_finite() && n > 0.0 && bad >= 0.0 && bad <= n
-        })
+        blocks
+            .iter()
+            .copied()
+            .filter(|&(n, bad)| n.is_finite() && bad.is_finite() && n > 0.0 && bad >= 0.0 && bad <= n)
     };
     let (count, total, bad) = usable().fold((0_usize, 0.0, 0.0), |(count, total, bad), (n, s)| {
         (count + 1, total + n, bad + s)
@@ -58,9 +59,8 @@ pub fn rate_design_effect(counts: &[f64], prior: f64, prior_weight: f64) -> Desi
     };
     let blocks = usable().count();
     let mean = usable().sum::<f64>() / blocks as f64;
-    let raw = (blocks >= 2 && mean > 0.0).then(|| {
-        usable().map(|count| (count - mean).powi(2)).sum::<f64>() / (blocks - 1) as f64 / mean
-    });
+    let raw = (blocks >= 2 && mean > 0.0)
+        .then(|| usable().map(|count| (count - mean).powi(2)).sum::<f64>() / (blocks - 1) as f64 / mean);
     shrink(raw, blocks, prior, prior_weight)
 }
 

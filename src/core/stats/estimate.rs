@@ -10,16 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower end; minus infinity where the data give none.
-    #[serde(
-        serialize_with = "finite_or_null",
-        deserialize_with = "low_or_unbounded"
-    )]
+    #[serde(serialize_with = "finite_or_null", deserialize_with = "low_or_unbounded")]
     pub low: f64,
     /// Upper end; infinity where the data give none.
-    #[serde(
-        serialize_with = "finite_or_null",
-        deserialize_with = "high_or_unbounded"
-    )]
+    #[serde(serialize_with = "finite_or_null", deserialize_with = "high_or_unbounded")]
     pub high: f64,
 }
 

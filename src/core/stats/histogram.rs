@@ -159,8 +159,7 @@ impl Histogram {
             });
         }
         let (lower, upper) = quantile_ranks(n, q, effect);
-        let low = lower.map_or(self.least(), |rank| self.lower_edge(self.bucket_of(rank)));
-        let high = upper.map_or(f64::INFINITY, |rank| self.edges[self.bucket_of(rank)]);
+        let (low, high) = self.edges_around(lower, upper);
         let value = self.interpolated(q);
         Ok(Estimate::new(
             value,
@@ -178,31 +177,32 @@ impl Histogram {
         if !threshold.is_finite() || threshold <= 0.0 {
             return EdgeChoice::Unresolved;
         }
-        let nearest =
-            finite().min_by(|a, b| (a - threshold).abs().total_cmp(&(b - threshold).abs()));
+        let nearest = finite().min_by(|a, b| (a - threshold).abs().total_cmp(&(b - threshold).abs()));
         let Some(nearest) = nearest else {
             return EdgeChoice::Unresolved;
         };
         // The slack keeps 450 within 10 % of 500 in binary arithmetic.
         if (nearest - threshold).abs() <= EDGE_TOLERANCE * threshold * (1.0 + 1e-12) {
             let exact = (nearest - threshold).abs() <= 1e-12 * threshold;
-            return EdgeChoice::At {
-                edge: nearest,
-                exact,
-            };
+            return EdgeChoice::At { edge: nearest, exact };
         }
-        let below = finite()
-            .filter(|&edge| edge < threshold)
-            .max_by(f64::total_cmp);
-        let above = finite()
-            .filter(|&edge| edge > threshold)
-            .min_by(f64::total_cmp);
+        let below = finite().filter(|&edge| edge < threshold).max_by(f64::total_cmp);
+        let above = finite().filter(|&edge| edge > threshold).min_by(f64::total_cmp);
         match (below, above) {
             (Some(low), Some(high)) => EdgeChoice::Between { low, high },
             (Some(low), None) => EdgeChoice::Above { low },
             (None, Some(high)) => EdgeChoice::Below { high },
             (None, None) => EdgeChoice::Unresolved,
         }
+    }
+
+    /// The lower edge of the bucket of rank `lower` and the upper edge of that of rank `upper`; the ends of
+    /// the range where there is no rank.
+    pub(super) fn edges_around(&self, lower: Option<f64>, upper: Option<f64>) -> (f64, f64) {
+        (
+            lower.map_or(self.least(), |rank| self.lower_edge(self.bucket_of(rank))),
+            upper.map_or(f64::INFINITY, |rank| self.edges[self.bucket_of(rank)]),
+        )
     }
 
     /// Index of the bucket that holds the observation of this rank (1 to n).
@@ -222,11 +222,7 @@ impl Histogram {
 
     /// The least value an observation can have: 0 where the first edge is positive, as Prometheus assumes.
     fn least(&self) -> f64 {
-        if self.edges[0] > 0.0 {
-            0.0
-        } else {
-            f64::NEG_INFINITY
-        }
+        if self.edges[0] > 0.0 { 0.0 } else { f64::NEG_INFINITY }
     }
 
     /// Prometheus' `histogram_quantile`: linear inside the bucket, the largest finite edge in +Inf.
@@ -307,15 +303,9 @@ mod tests {
     fn seventy_two_observations_bound_p95_and_368_bound_p99() {
         for (q, enough) in [(0.95, 72.0), (0.99, 368.0)] {
             let of = |n: f64| Histogram::new(vec![(1.0, n), (f64::INFINITY, n)]).unwrap();
-            assert_eq!(
-                of(enough - 1.0).quantile(q, 1.0).unwrap().ci95.high,
-                f64::INFINITY
-            );
+            assert_eq!(of(enough - 1.0).quantile(q, 1.0).unwrap().ci95.high, f64::INFINITY);
             assert_eq!(of(enough).quantile(q, 1.0).unwrap().ci95.high, 1.0);
-            assert_eq!(
-                of(enough).quantile(q, 2.0).unwrap().ci95.high,
-                f64::INFINITY
-            );
+            assert_eq!(of(enough).quantile(q, 2.0).unwrap().ci95.high, f64::INFINITY);
         }
     }
 
@@ -346,12 +336,7 @@ mod tests {
             assert!(Histogram::new(buckets.clone()).is_err(), "{buckets:?}");
         }
         for count in [0.0, 9.0] {
-            assert!(
-                Histogram::new(vec![(inf, count)])
-                    .unwrap()
-                    .quantile(0.5, 1.0)
-                    .is_err()
-            );
+            assert!(Histogram::new(vec![(inf, count)]).unwrap().quantile(0.5, 1.0).is_err());
         }
         assert!(hundred().quantile(1.0, 1.0).is_err());
         assert!(hundred().quantile(f64::NAN, 1.0).is_err());
@@ -366,17 +351,7 @@ mod tests {
 
     #[test]
     fn a_threshold_is_judged_at_the_nearest_edge_or_bracketed() {
-        let edges = [
-            5.0,
-            10.0,
-            25.0,
-            50.0,
-            100.0,
-            250.0,
-            500.0,
-            1000.0,
-            f64::INFINITY,
-        ];
+        let edges = [5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, f64::INFINITY];
         assert_eq!(
             Histogram::split(&edges, 505.0),
             EdgeChoice::At {
@@ -398,18 +373,9 @@ mod tests {
                 high: 1000.0
             }
         );
-        assert_eq!(
-            Histogram::split(&edges, 2000.0),
-            EdgeChoice::Above { low: 1000.0 }
-        );
-        assert_eq!(
-            Histogram::split(&edges, 2.0),
-            EdgeChoice::Below { high: 5.0 }
-        );
-        assert_eq!(
-            Histogram::split(&[f64::INFINITY], 2.0),
-            EdgeChoice::Unresolved
-        );
+        assert_eq!(Histogram::split(&edges, 2000.0), EdgeChoice::Above { low: 1000.0 });
+        assert_eq!(Histogram::split(&edges, 2.0), EdgeChoice::Below { high: 5.0 });
+        assert_eq!(Histogram::split(&[f64::INFINITY], 2.0), EdgeChoice::Unresolved);
         assert_eq!(Histogram::split(&edges, f64::NAN), EdgeChoice::Unresolved);
     }
 

@@ -59,13 +59,7 @@ mod tests {
 
     #[test]
     fn bad_counts_are_refused() {
-        for (count, seconds) in [
-            (-1.0, 1.0),
-            (1.0, 0.0),
-            (f64::NAN, 1.0),
-            (1.0, f64::NAN),
-            (1.0, -1.0),
-        ] {
+        for (count, seconds) in [(-1.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (1.0, f64::NAN), (1.0, -1.0)] {
             assert!(rate(count, seconds, 1.0).is_err());
         }
     }

@@ -25,16 +25,8 @@ pub(super) fn wilson_interval(share: f64, n: f64, z: f64) -> (f64, f64) {
     let centre = (share + square / 2.0) / (1.0 + square);
     let half = z / (1.0 + square) * (share * (1.0 - share) / n + square / (4.0 * n)).sqrt();
     // The ends are exact at no and at all bad requests, where rounding would leave 1e-17.
-    let low = if share == 0.0 {
-        0.0
-    } else {
-        (centre - half).max(0.0)
-    };
-    let high = if share == 1.0 {
-        1.0
-    } else {
-        (centre + half).min(1.0)
-    };
+    let low = if share == 0.0 { 0.0 } else { (centre - half).max(0.0) };
+    let high = if share == 1.0 { 1.0 } else { (centre + half).min(1.0) };
     (low, high)
 }
 

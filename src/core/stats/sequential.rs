@@ -15,9 +15,7 @@
 
 use super::{StatsError, check};
 
-pub use super::design_effect::{
-    DesignEffect, PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, design_effect, rate_design_effect,
-};
+pub use super::design_effect::{DesignEffect, PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, design_effect, rate_design_effect};
 
 /// The ratios to the limit that a detector looks for, as multiples of the share or divisors of the rate.
 pub const RATIOS: [f64; 6] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -162,18 +160,16 @@ impl Detector {
         match self.last {
             // Counting an interval twice would double its evidence.
             Some(last) if at <= last => return Err(StatsError::OutOfOrder { at, last }),
-            Some(_) => {}
             None if !self.started => self.start(at),
-            None => {}
+            Some(_) | None => {}
         }
         self.last = Some(at);
         let empty = events == 0.0 && exposure == 0.0;
         self.looks += u64::from(!empty);
         for k in 0..self.live {
             if !empty {
-                self.log_r[k] = log_one_plus(self.log_r[k])
-                    + events * self.per_event[k]
-                    + exposure * self.per_exposure[k];
+                self.log_r[k] =
+                    log_one_plus(self.log_r[k]) + events * self.per_event[k] + exposure * self.per_exposure[k];
             }
             if self.log_r[k] < 0.0 {
                 self.below_until[k] = at;
@@ -189,13 +185,7 @@ impl Detector {
             return most;
         }
         let sum: f64 = (0..self.live)
-            .map(|k| {
-                if k == winner {
-                    1.0
-                } else {
-                    (self.log_r[k] - most).exp()
-                }
-            })
+            .map(|k| if k == winner { 1.0 } else { (self.log_r[k] - most).exp() })
             .sum();
         most + (sum / self.live as f64).ln()
     }
@@ -239,11 +229,7 @@ impl Detector {
 /// `false_rollback_rate` (α) of healthy periods of `looks_per_period` (N) looks see any of them act.
 ///
 /// A union bound over triggers on P(M reaches c within N looks) ≤ N/c.
-pub fn threshold(
-    triggers: usize,
-    looks_per_period: f64,
-    false_rollback_rate: f64,
-) -> Result<f64, StatsError> {
+pub fn threshold(triggers: usize, looks_per_period: f64, false_rollback_rate: f64) -> Result<f64, StatsError> {
     if triggers == 0 {
         return Err(StatsError::Empty { what: "triggers" });
     }
@@ -287,11 +273,8 @@ mod tests {
         let mut detector = Detector::share(0.01, 2.0).unwrap();
         detector.start(0);
         let mut r = [0.0_f64; 6];
-        for (at, (n, bad)) in [(1500.0, 10.0), (1400.0, 31.0), (1600.0, 29.5)]
-            .into_iter()
-            .enumerate()
-        {
-            detector.look(15 * (at as i64 + 1), n, bad).unwrap();
+        for (at, (n, bad)) in (1_i64..).zip([(1500.0, 10.0), (1400.0, 31.0), (1600.0, 29.5)]) {
+            detector.look(15 * at, n, bad).unwrap();
             for (k, ratio) in RATIOS.iter().enumerate() {
                 let p1 = ratio * 0.01;
                 let l: f64 = bad * (p1 / 0.01_f64).ln() + (n - bad) * ((1.0 - p1) / 0.99).ln();

@@ -37,9 +37,7 @@ pub fn ln_beta(a: f64, b: f64) -> f64 {
     if a >= 10.0 && b >= 10.0 {
         let correction = stirling(a) + stirling(b) - stirling(a + b);
         let sum = a + b;
-        return 0.5 * (2.0 * std::f64::consts::PI).ln()
-            + (a - 0.5) * (a / sum).ln()
-            + b * (b / sum).ln()
+        return 0.5 * (2.0 * std::f64::consts::PI).ln() + (a - 0.5) * (a / sum).ln() + b * (b / sum).ln()
             - 0.5 * b.ln()
             + correction;
     }
@@ -49,10 +47,7 @@ pub fn ln_beta(a: f64, b: f64) -> f64 {
 /// ln Γ(x) − [(x − ½) ln x − x + ½ ln 2π] for x ≥ 10 (Abramowitz & Stegun 6.1.41).
 fn stirling(x: f64) -> f64 {
     let square = x * x;
-    (1.0 / 12.0
-        - (1.0 / 360.0
-            - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / (1188.0 * square)) / square) / square)
-            / square)
+    (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / (1188.0 * square)) / square) / square) / square)
         / x
 }
 
@@ -140,11 +135,7 @@ pub fn gamma_quantile(p: f64, shape: f64) -> f64 {
     }
     root(
         |x| {
-            if x <= 0.0 {
-                -p
-            } else {
-                gamma::gamma_lr(shape, x) - p
-            }
+            if x <= 0.0 { -p } else { gamma::gamma_lr(shape, x) - p }
         },
         |x| ((shape - 1.0) * x.ln() - x - ln_norm).exp(),
         0.0,
@@ -178,11 +169,7 @@ pub fn binomial_cdf(k: f64, n: f64, p: f64) -> f64 {
         return 0.0;
     }
     let k = k.floor();
-    if k >= n {
-        1.0
-    } else {
-        1.0 - beta_inc(k + 1.0, n - k, p)
-    }
+    if k >= n { 1.0 } else { 1.0 - beta_inc(k + 1.0, n - k, p) }
 }
 
 /// Smallest k with P(X ≤ k) ≥ `probability` of a Binomial(n, p), n a whole number.
@@ -199,7 +186,7 @@ pub fn binomial_quantile(probability: f64, n: f64, p: f64) -> f64 {
         high = near;
     }
     while high - low > 1.0 {
-        let middle = ((low + high) / 2.0_f64).floor();
+        let middle = f64::midpoint(low, high).floor();
         if binomial_cdf(middle, n, p) < probability {
             low = middle;
         } else {
@@ -211,13 +198,7 @@ pub fn binomial_quantile(probability: f64, n: f64, p: f64) -> f64 {
 
 /// Root of a rising function between `low` and `high`: Newton steps, bisection where they leave the
 /// bracket or fail to halve it.
-fn root(
-    value: impl Fn(f64) -> f64,
-    slope: impl Fn(f64) -> f64,
-    mut low: f64,
-    mut high: f64,
-    start: f64,
-) -> f64 {
+fn root(value: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64, mut low: f64, mut high: f64, start: f64) -> f64 {
     let mut x = start.clamp(low, high);
     for _ in 0..200 {
         let error = value(x);
@@ -233,7 +214,7 @@ fn root(
         let next = if step.is_finite() && step > low && step < high {
             step
         } else {
-            0.5 * (low + high)
+            f64::midpoint(low, high)
         };
         if (next - x).abs() <= 1e-15 * x.abs() || high - low <= 4.0 * f64::EPSILON * high {
             return next;

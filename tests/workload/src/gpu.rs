@@ -73,7 +73,7 @@ pub struct GpuArguments {
     /// percent, last XID error); read at each scrape.
     #[arg(long)]
     pub levels: Option<PathBuf>,
-    /// `file_sd` file to write for Prometheus; its job needs `honor_labels: true`.
+    /// `file_sd` file to write for Prometheus.
     #[arg(long)]
     pub targets_file: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes a free one.

@@ -163,7 +163,7 @@ impl AgentOptions {
 /// A running node agent; its processes end with it.
 #[derive(Debug)]
 pub struct Agent {
-    _running: Running,
+    running: Running,
     work_dir: PathBuf,
 }
 
@@ -171,7 +171,7 @@ impl Agent {
     /// Starts it. The Node becomes Ready within a second or two.
     pub fn start(options: &AgentOptions) -> Result<Self, HarnessError> {
         let agent = |running| Self {
-            _running: running,
+            running,
             work_dir: options.work_dir.clone(),
         };
         let images = options.work_dir.join("images.json");
@@ -193,6 +193,12 @@ impl Agent {
         }
         let log = options.work_dir.join("node-agent.log");
         Running::start("node-agent", log, args, Some(&options.kubeconfig)).map(agent)
+    }
+
+    /// Its process id, for tests of its sudden end.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.running.child.id()
     }
 
     /// The list of Ready pods that it keeps.
@@ -221,7 +227,8 @@ fn ready_file(work_dir: &Path) -> PathBuf {
 pub struct GpuExporterOptions {
     /// The agent's list of Ready pods.
     pub ready_file: PathBuf,
-    /// `file_sd` file for Prometheus, in a job with `honor_labels: true`.
+    /// `file_sd` file for Prometheus. It gives the target no labels of its own, so that the exporter's `namespace` and
+    /// `pod` stay as they are, with `honor_labels` or without.
     pub targets_file: PathBuf,
     /// Folder for levels and log.
     pub work_dir: PathBuf,

@@ -1,0 +1,110 @@
+//! A mixture e-process from a fixed start, and the combination of evidence from several triggers.
+//!
+//! E = `mean_k` exp(Σ ℓ_k) against H0: share ≤ p0; reject at E ≥ 1/α (Ville 1939). It dilutes after a long
+//! healthy stretch, so it serves a release's own window and live statements; the e-SR
+//! [`Detector`](super::sequential::Detector) serves detection.
+
+use super::comparison::log_mean_exp;
+use super::sequential::RATIOS;
+use super::{StatsError, check};
+
+/// Evidence since a fixed start that a share of bad requests exceeds its limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    live: usize,
+    per_bad: [f64; RATIOS.len()],
+    per_good: [f64; RATIOS.len()],
+    log_product: [f64; RATIOS.len()],
+}
+
+impl Mixture {
+    /// H0: the share is at most `p0`, in (0, 0.8); each likelihood ratio is tempered by `design_effect` ≥ 1.
+    pub fn share(p0: f64, design_effect: f64) -> Result<Self, StatsError> {
+        let p0 = check::open_unit("limit of the share", p0)?;
+        let effect = check::design_effect(design_effect)?;
+        let live = RATIOS.iter().take_while(|&&ratio| ratio * p0 < 1.0).count();
+        if live == 0 {
+            return Err(StatsError::OutOfRange {
+                what: "limit of the share",
+                value: p0,
+                range: "(0, 0.8)",
+            });
+        }
+        let mut mixture = Self {
+            live,
+            per_bad: [0.0; 6],
+            per_good: [0.0; 6],
+            log_product: [0.0; 6],
+        };
+        for (k, ratio) in RATIOS.iter().enumerate().take(live) {
+            mixture.per_bad[k] = ratio.ln() / effect;
+            mixture.per_good[k] = ((-ratio * p0).ln_1p() - (-p0).ln_1p()) / effect;
+        }
+        Ok(mixture)
+    }
+
+    /// Takes `n` requests, `bad` of them bad (real-valued counts).
+    pub fn look(&mut self, n: f64, bad: f64) -> Result<(), StatsError> {
+        if n == 0.0 && bad == 0.0 {
+            return Ok(());
+        }
+        let (bad, n) = check::part_of("bad requests of a look", bad, n)?;
+        for k in 0..self.live {
+            self.log_product[k] += bad * self.per_bad[k] + (n - bad) * self.per_good[k];
+        }
+        Ok(())
+    }
+
+    /// ln E.
+    pub fn log_evidence(&self) -> f64 {
+        log_mean_exp(&self.log_product[..self.live])
+    }
+
+    /// E; the largest finite number where E is beyond it.
+    pub fn evidence(&self) -> f64 {
+        self.log_evidence().exp().min(f64::MAX)
+    }
+}
+
+/// One e-value of several: their mean, which is an e-value under any dependence (Vovk & Wang 2021,
+/// "E-values: calibration, combination and applications", proposition 3.1).
+pub fn combined(e_values: &[f64]) -> Result<f64, StatsError> {
+    if e_values.is_empty() {
+        return Err(StatsError::Empty { what: "e-values" });
+    }
+    for &value in e_values {
+        check::count("e-value", value)?;
+    }
+    // Divided first: the sum of two very large values would overflow.
+    Ok(e_values.iter().map(|value| value / e_values.len() as f64).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_the_mean_of_likelihood_ratios() {
+        let mut mixture = Mixture::share(0.1, 1.0).unwrap();
+        mixture.look(100.0, 12.0).unwrap();
+        mixture.look(50.0, 9.0).unwrap();
+        mixture.look(0.0, 0.0).unwrap();
+        // 10 × 0.1 is not below 1: five ratios are live.
+        let expected = RATIOS[..5]
+            .iter()
+            .map(|r| r.powi(21) * ((1.0 - r * 0.1) / 0.9_f64).powi(129))
+            .sum::<f64>()
+            / 5.0;
+        assert!((mixture.evidence() / expected - 1.0).abs() < 1e-9);
+        assert!(mixture.look(1.0, 2.0).is_err());
+        assert!(Mixture::share(0.9, 1.0).is_err());
+    }
+
+    #[test]
+    fn e_values_combine_by_their_mean() {
+        assert_eq!(combined(&[1.0, 3.0]).unwrap(), 2.0);
+        assert!(combined(&[f64::MAX, f64::MAX]).unwrap().is_finite());
+        assert!(combined(&[]).is_err());
+        assert!(combined(&[f64::NAN]).is_err());
+    }
+}

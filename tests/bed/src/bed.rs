@@ -68,7 +68,7 @@ pub struct Bed {
     prometheus: Prometheus,
     control_plane: Option<ControlPlane>,
     endpoints: Endpoints,
-    _work: WorkFolder,
+    work: WorkFolder,
 }
 
 impl Bed {
@@ -123,12 +123,17 @@ impl Bed {
             processes,
         };
         work.write("bed.json", &format!("{:#}", serde_json::json!(endpoints)))?;
-        eprintln!("bed: control plane ready in {:.1} s", started.elapsed().as_secs_f64());
+        let what = if control_plane.is_some() {
+            "control plane"
+        } else {
+            "existing cluster"
+        };
+        eprintln!("bed: {what} ready in {:.1} s", started.elapsed().as_secs_f64());
         Ok(Self {
             prometheus,
             control_plane,
             endpoints,
-            _work: work,
+            work,
         })
     }
 
@@ -151,11 +156,19 @@ impl Bed {
     }
 
     /// Stops every server in order and removes the folder.
-    pub fn stop(mut self) {
-        self.prometheus.stop();
-        if let Some(control_plane) = &mut self.control_plane {
+    pub fn stop(self) -> Result<(), Error> {
+        let Self {
+            mut prometheus,
+            control_plane,
+            work,
+            ..
+        } = self;
+        prometheus.stop();
+        drop(prometheus);
+        if let Some(control_plane) = control_plane {
             control_plane.stop();
         }
+        Ok(work.remove()?)
     }
 }
 

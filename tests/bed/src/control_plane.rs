@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     Process(#[from] process::Error),
     /// An object that belongs to the bed could not be created.
-    #[error("could not set up the cluster: {0}")]
+    #[error("could not set up the cluster")]
     SetUp(#[from] rest::Error),
     /// Something was not ready in time.
     #[error("{what} was not there within {} s; the last lines of the log of {name}:\n{tail}", READY_TIMEOUT.as_secs())]
@@ -171,12 +171,12 @@ impl ControlPlane {
     }
 
     /// Stops the servers, clients first: the API server, and last its store, end when nobody uses them.
-    pub fn stop(&mut self) {
+    pub fn stop(self) {
         let is_client = |process: &Process| process.name() != ETCD && process.name() != API_SERVER;
         for process in self.processes.iter().filter(|process| is_client(process)) {
             process.ask_to_end();
         }
-        for mut process in std::mem::take(&mut self.processes).into_iter().rev() {
+        for mut process in self.processes.into_iter().rev() {
             process.ask_to_end();
             process.wait_to_end(STOP_GRACE);
         }

@@ -212,7 +212,7 @@ fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<()
         }
         thread::sleep(Duration::from_millis(100));
     };
-    let output = reader.join().unwrap_or_default();
+    let output = reader.join().unwrap_or_default().trim_end().to_owned();
     if status.success() { Ok(()) } else { Err(failed(output)) }
 }
 

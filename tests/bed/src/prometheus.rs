@@ -95,6 +95,7 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts one beside the bed's own, ready when this returns. Its data lies in the bed's folder.
+    /// Blocks for about a second: call it from `spawn_blocking` in asynchronous code.
     pub fn start(endpoints: &Endpoints, options: PrometheusOptions) -> Result<Self, Error> {
         let mut prometheus = Self::launch(&endpoints.prometheus_program, &endpoints.work_folder, options)?;
         prometheus.wait_until_ready()?;

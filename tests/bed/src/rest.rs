@@ -15,10 +15,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A certificate or key could not be read.
-    #[error("the client's certificates cannot be used: {0}")]
-    Certificates(ureq::Error),
+    #[error("the client's certificates cannot be used")]
+    Certificates(#[source] ureq::Error),
     /// There was no answer.
-    #[error("{url} does not answer: {source}")]
+    #[error("{url} does not answer")]
     NoAnswer {
         /// What was asked.
         url: String,

@@ -29,6 +29,7 @@ pub struct Error {
 #[derive(Debug)]
 pub struct WorkFolder {
     folder: TempDir,
+    kept: bool,
     _owner: File,
 }
 
@@ -54,7 +55,11 @@ impl WorkFolder {
         owner.lock().map_err(failed("lock", &nascent))?;
         let path = folder.path().join("owner");
         std::fs::rename(&nascent, &path).map_err(failed("rename", &nascent))?;
-        Ok(Self { folder, _owner: owner })
+        Ok(Self {
+            folder,
+            kept: false,
+            _owner: owner,
+        })
     }
 
     /// Where it is.
@@ -100,7 +105,18 @@ impl WorkFolder {
     /// Leaves the folder where it is when this is dropped, and later sweeps as well.
     pub fn keep(&mut self) -> Result<(), Error> {
         self.folder.disable_cleanup(true);
+        self.kept = true;
         self.write(KEPT, "").map(drop)
+    }
+
+    /// Removes the folder now, unless it is to be kept, and says when that fails.
+    pub fn remove(self) -> Result<(), Error> {
+        if self.kept {
+            return Ok(());
+        }
+        let path = self.path().to_owned();
+        let action = "remove";
+        self.folder.close().map_err(|source| Error { action, path, source })
     }
 }
 

@@ -69,21 +69,26 @@ impl From<SetUp> for BedOptions {
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let outcome = Interrupt::on_signals()
-        .map_err(Into::into)
-        .and_then(|interrupt| act(command_line.action, &interrupt).map(|code| (code, interrupt)));
-    match outcome {
-        Ok((code, interrupt)) => ExitCode::from(interrupt.exit_code().unwrap_or(code)),
-        Err(error) => {
-            eprintln!("bed: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
-            ExitCode::FAILURE
-        }
+    let interrupt = match Interrupt::on_signals() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return fail(&error),
+    };
+    let code = match act(command_line.action, &interrupt) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&*error),
+    };
+    interrupt.exit_code().map_or(code, ExitCode::from)
+}
+
+/// Prints the error and all its causes.
+fn fail(error: &dyn Error) -> ExitCode {
+    eprintln!("bed: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
     }
+    ExitCode::FAILURE
 }
 
 fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
@@ -100,15 +105,18 @@ fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
             // Whoever reads this may have seen enough (`| head`): no reason to end.
             let _ = writeln!(std::io::stdout(), "{}", describe(bed.endpoints()));
             let outcome = run::wait_for_interrupt(&mut bed, interrupt);
-            bed.stop();
+            let stopped = bed.stop();
             outcome?;
+            stopped?;
             Ok(0)
         }
         Action::Run { set_up, command } => {
             let mut bed = start(set_up, interrupt)?;
             let outcome = run::run(&mut bed, &command, interrupt);
-            bed.stop();
-            Ok(outcome?)
+            let stopped = bed.stop();
+            let code = outcome?;
+            stopped?;
+            Ok(code)
         }
     }
 }

@@ -155,9 +155,9 @@ fn ranks(n: f64, q: f64, design_effect: f64, best_at: f64) -> Result<(Option<f64
     while high - inside > 1.0 {
         let middle = f64::midpoint(inside, high).floor();
         if outside(middle) {
-            high = middle
+            high = middle;
         } else {
-            inside = middle
+            inside = middle;
         }
     }
     // With `inside` at n even "all values lie below" is compatible: nothing bounds the quantile.

@@ -1,6 +1,6 @@
 //! A mixture e-process from a fixed start, and the combination of evidence from several triggers.
 //!
-//! E = `mean_k` exp(Σ ℓ_k) against H0: share ≤ p0; reject at E ≥ 1/α (Ville 1939). It dilutes after a long
+//! E = `mean_k exp(Σ ℓ_k)` against H0: share ≤ p0; reject at E ≥ 1/α (Ville 1939). It dilutes after a long
 //! healthy stretch, so it serves a release's own window and live statements; the e-SR
 //! [`Detector`](super::sequential::Detector) serves detection.
 

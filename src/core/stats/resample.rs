@@ -83,7 +83,9 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 replicates::<u64>(&Seed::new("file#run#1", "ndcg"), |rng, chunk| {
-                    chunk.iter_mut().for_each(|slot| *slot = rng.next_u64());
+                    for slot in chunk.iter_mut() {
+                        *slot = rng.next_u64();
+                    }
                 })
             })
         };

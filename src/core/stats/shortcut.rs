@@ -23,7 +23,9 @@ pub fn proportion(bad: u64, n: u64, seed: &Seed) -> Result<Estimate, StatsError>
     let (first, width) = law.support();
     let mut tally = vec![0_u32; width];
     for draw in replicates::<u32>(seed, |rng, chunk| {
-        chunk.iter_mut().for_each(|slot| *slot = (law.draw(rng) - first) as u32);
+        for slot in chunk.iter_mut() {
+            *slot = (law.draw(rng) - first) as u32;
+        }
     }) {
         tally[draw as usize] += 1;
     }
@@ -60,7 +62,9 @@ pub fn resampled_quantiles(sorted: &[f64], q: f64, seed: &Seed) -> Result<Vec<f6
     }
     let law = order_statistic(sorted.len(), rank_of(sorted.len(), q));
     Ok(replicates(seed, |rng, chunk| {
-        chunk.iter_mut().for_each(|slot| *slot = sorted[law.draw(rng) as usize]);
+        for slot in chunk.iter_mut() {
+            *slot = sorted[law.draw(rng) as usize];
+        }
     }))
 }
 

@@ -115,7 +115,7 @@ pub fn pinned(tag: &str) -> Result<String, ImageError> {
 
 /// The releases of the demo service. Against a target of 500 ms: P95 of `v1` is 391 ms, of `v2` 382 ms, of `slow`
 /// 800 ms. `errors` fails on 3 % of inputs, `errors-limit` on 0.9 %. `capped` completes about 17 requests per second a
-/// pod. `bigger` has 256 times the parameters of `v1`.
+/// pod and queues the others. `bigger` has 64 times the parameters of `v1`.
 #[must_use]
 pub fn images() -> ImageTable {
     let releases: [(&str, &[&str]); 9] = [
@@ -131,7 +131,7 @@ pub fn images() -> ImageTable {
                 "--feature-median-ms",
                 "220",
                 "--hidden-units",
-                "8192",
+                "2048",
                 "--load-ms",
                 "1500",
             ],

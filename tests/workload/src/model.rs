@@ -2,6 +2,7 @@
 //!
 //! Weights come from a seed, so a release always answers a query in the same way.
 
+use ndarray::{Array1, Array2};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -69,34 +70,26 @@ pub struct Scored {
     pub score: f32,
 }
 
-/// Features of all candidates of a query, one row a document.
-pub type Candidates = [[f32; FEATURES]; CANDIDATES];
-
-/// What the feature store knows about the candidates of a query.
+/// What the feature store knows about the candidates of a query, one row a document.
 #[must_use]
-pub fn features(query: u64, embedding: f32) -> Box<Candidates> {
+pub fn features(query: u64, embedding: f32) -> Array2<f32> {
     let mut state = query ^ u64::from(embedding.to_bits());
-    let mut rows = Box::new([[0.0; FEATURES]; CANDIDATES]);
-    for row in rows.iter_mut() {
-        for (index, value) in row.iter_mut().enumerate() {
-            // One multiply-and-rotate a value: real work of a server, not of a generator.
-            state = state
-                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                .rotate_left(23)
-                .wrapping_add(index as u64 | 1);
-            *value = (state >> 40) as f32 / 16_777_216.0 - 0.5 + 0.1 * embedding;
-        }
-    }
-    rows
+    Array2::from_shape_simple_fn((CANDIDATES, FEATURES), || {
+        // One multiply-and-rotate a value: the work of a server, not of a generator.
+        state = state
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(23)
+            .wrapping_add(1);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5 + 0.1 * embedding
+    })
 }
 
 /// A perceptron with one hidden layer of rectified linear units.
 #[derive(Debug)]
 pub struct Model {
-    hidden: usize,
-    /// Row-major, one row of `hidden` weights a feature.
-    first: Vec<f32>,
-    second: Vec<f32>,
+    /// Features by hidden units.
+    first: Array2<f32>,
+    second: Array1<f32>,
 }
 
 impl Model {
@@ -104,14 +97,13 @@ impl Model {
     #[must_use]
     pub fn new(hidden: usize, seed: u64) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x3E1);
-        let mut draw = |count: usize, fan_in: usize| -> Vec<f32> {
+        let mut draw = |fan_in: usize| {
             let limit = (1.0 / fan_in.max(1) as f32).sqrt();
-            (0..count).map(|_| random.random_range(-limit..limit)).collect()
+            random.random_range(-limit..limit)
         };
         Self {
-            hidden,
-            first: draw(FEATURES * hidden, FEATURES),
-            second: draw(hidden, hidden),
+            first: Array2::from_shape_simple_fn((FEATURES, hidden), || draw(FEATURES)),
+            second: Array1::from_shape_simple_fn(hidden, || draw(hidden)),
         }
     }
 
@@ -123,25 +115,12 @@ impl Model {
 
     /// Scores every candidate, in their order.
     #[must_use]
-    pub fn score(&self, candidates: &Candidates) -> Vec<f32> {
-        let mut activation = vec![0.0_f32; self.hidden];
-        candidates
-            .iter()
-            .map(|row| {
-                activation.fill(0.0);
-                // The weights of a feature are contiguous, so that the inner loop vectorises.
-                for (value, weights) in row.iter().zip(self.first.chunks_exact(self.hidden.max(1))) {
-                    for (unit, weight) in activation.iter_mut().zip(weights) {
-                        *unit += value * weight;
-                    }
-                }
-                activation
-                    .iter()
-                    .zip(&self.second)
-                    .map(|(unit, weight)| unit.max(0.0) * weight)
-                    .sum()
-            })
-            .collect()
+    pub fn score(&self, candidates: &Array2<f32>) -> Vec<f32> {
+        let mut activation = candidates.dot(&self.first);
+        for unit in &mut activation {
+            *unit = unit.max(0.0);
+        }
+        activation.dot(&self.second).to_vec()
     }
 }
 
@@ -209,7 +188,7 @@ mod tests {
         let expected: f32 = (0..3)
             .map(|unit| {
                 let sum: f32 = (0..FEATURES)
-                    .map(|feature| rows[4][feature] * model.first[feature * 3 + unit])
+                    .map(|feature| rows[[4, feature]] * model.first[[feature, unit]])
                     .sum();
                 sum.max(0.0) * model.second[unit]
             })

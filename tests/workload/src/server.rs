@@ -97,7 +97,7 @@ struct Server {
     failure_status: StatusCode,
     slots: Option<Semaphore>,
     ready: AtomicBool,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// Runs the server until SIGTERM.
@@ -175,7 +175,7 @@ impl Server {
             failure_status: StatusCode::from_u16(options.bad_status).map_err(|error| invalid(&error))?,
             slots: options.max_concurrency.map(Semaphore::new),
             ready: AtomicBool::new(false),
-            metrics: Metrics::new(SystemTime::now()),
+            metrics: Arc::new(Metrics::new(SystemTime::now())),
         })
     }
 
@@ -239,11 +239,18 @@ fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
+/// The work goes on when the client leaves, as in a server with threads: what is queued is done and counted.
 async fn rank(State(server): State<Arc<Server>>, body: Bytes) -> Response {
-    let observation = Observation::start(&server.metrics);
-    let response = server.rank(&body).await;
-    observation.end(response.status());
-    response
+    let observation = Observation::start(Arc::clone(&server.metrics));
+    let work = tokio::spawn(async move {
+        let response = server.rank(&body).await;
+        observation.end(response.status());
+        response
+    });
+    match work.await {
+        Ok(response) => response,
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn readyz(State(server): State<Arc<Server>>) -> (StatusCode, &'static str) {

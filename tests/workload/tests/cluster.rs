@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
+    fmt::Write as _,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -80,7 +81,10 @@ impl Stage {
 
     /// The value of an instant query that has one result.
     async fn query(&self, query: &str) -> Option<f64> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = query.bytes().fold(String::new(), |mut text, byte| {
+            write!(text, "%{byte:02x}").unwrap();
+            text
+        });
         let address = self
             .endpoints
             .prometheus

@@ -135,14 +135,14 @@ async fn the_servers_counts_are_those_of_the_client_and_latency_is_as_configured
     }
 
     // P95 of the wait is 150 ms × e^(1.645 × 0.35) = 267 ms. The client's P50 and P95 are within the sampling error at
-    // n = 580 and what a busy machine adds.
+    // n = 580 below, and what a busy machine may add above.
     assert!(
-        (140.0..=190.0).contains(&summary.latency.p50_ms),
+        (140.0..=250.0).contains(&summary.latency.p50_ms),
         "{:?}",
         summary.latency
     );
     assert!(
-        (230.0..=330.0).contains(&summary.latency.p95_ms),
+        (230.0..=450.0).contains(&summary.latency.p95_ms),
         "{:?}",
         summary.latency
     );
@@ -181,13 +181,13 @@ async fn a_capped_server_queues_and_completes_no_more_than_its_cap() {
     });
     // Two at a time and 100 ms each are 20 requests a second, for 3 s with the last timeout.
     assert!(summary.ok <= 60, "{summary:?}");
-    assert!(
-        summary.outcomes.get("timeout").is_some_and(|count| *count > 20),
-        "{summary:?}"
-    );
+    let timeouts = summary.outcomes["timeout"];
+    assert!(timeouts > 20 && summary.ok + timeouts == 119, "{summary:?}");
     assert!(in_flight > 10.0, "{in_flight}");
+    // Nobody waits for what is still queued, and it is done nevertheless.
     let page = server.metrics().await;
-    assert_eq!(page.sum("http_requests_total", &[("code", "500")]), 0.0);
+    assert!(page.sum("http_requests_in_flight", &[]) > 10.0);
+    assert_eq!(page.named("http_requests_total").count(), 1, "only 200");
 }
 
 #[tokio::test]

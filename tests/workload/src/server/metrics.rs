@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::AtomicU64,
+    sync::{Arc, atomic::AtomicU64},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,9 +18,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Upper edges that client libraries use unless told otherwise, seconds.
 pub const DEFAULT_EDGES: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-/// Status of a request whose client left before the answer, as nginx logs it.
-const CLIENT_CLOSED: u16 = 499;
 
 const HANDLER: &str = "/rank";
 
@@ -138,23 +135,23 @@ impl Metrics {
     }
 }
 
-/// One request from its start to its end, also when the client leaves and the handler is dropped.
+/// One request from its start to its end; one that ends in a panic is a failure of the server.
 #[derive(Debug)]
-pub struct Observation<'a> {
-    metrics: &'a Metrics,
+pub struct Observation {
+    metrics: Arc<Metrics>,
     started: Instant,
     code: u16,
 }
 
-impl<'a> Observation<'a> {
+impl Observation {
     /// The request begins.
     #[must_use]
-    pub fn start(metrics: &'a Metrics) -> Self {
+    pub fn start(metrics: Arc<Metrics>) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics,
             started: Instant::now(),
-            code: CLIENT_CLOSED,
+            code: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
         }
     }
 
@@ -164,7 +161,7 @@ impl<'a> Observation<'a> {
     }
 }
 
-impl Drop for Observation<'_> {
+impl Drop for Observation {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
         self.metrics
@@ -189,21 +186,20 @@ mod tests {
 
     #[test]
     fn a_code_has_no_series_until_it_happens_and_every_end_is_observed() {
-        let metrics = Metrics::new(UNIX_EPOCH);
+        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
         let read = || Exposition::parse(&metrics.encode().unwrap()).unwrap();
         assert_eq!(read().named("http_requests_total").count(), 0);
 
-        Observation::start(&metrics).end(StatusCode::OK);
-        Observation::start(&metrics).end(StatusCode::INTERNAL_SERVER_ERROR);
-        drop(Observation::start(&metrics));
-        let open = Observation::start(&metrics);
+        Observation::start(Arc::clone(&metrics)).end(StatusCode::OK);
+        Observation::start(Arc::clone(&metrics)).end(StatusCode::INTERNAL_SERVER_ERROR);
+        drop(Observation::start(Arc::clone(&metrics)));
+        let open = Observation::start(Arc::clone(&metrics));
         let page = read();
         assert_eq!(
             page.sum("http_requests_total", &[("code", "200"), ("handler", "/rank")]),
             1.0
         );
-        assert_eq!(page.sum("http_requests_total", &[("code", "500")]), 1.0);
-        assert_eq!(page.sum("http_requests_total", &[("code", "499")]), 1.0);
+        assert_eq!(page.sum("http_requests_total", &[("code", "500")]), 2.0);
         assert_eq!(page.sum("http_request_duration_seconds_count", &[]), 3.0);
         assert_eq!(page.sum("http_requests_in_flight", &[]), 1.0);
         open.end(StatusCode::OK);
@@ -212,9 +208,9 @@ mod tests {
 
     #[test]
     fn histograms_have_the_default_edges() {
-        let metrics = Metrics::new(UNIX_EPOCH);
+        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
         metrics.stage(Stage::Inference, Instant::now());
-        Observation::start(&metrics).end(StatusCode::OK);
+        Observation::start(Arc::clone(&metrics)).end(StatusCode::OK);
         let page = Exposition::parse(&metrics.encode().unwrap()).unwrap();
         for name in ["http_request_duration_seconds", "inference_stage_duration_seconds"] {
             let edges: Vec<f64> = page.histogram(name, &[]).into_iter().map(|(edge, _)| edge).collect();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::control_plane::{self, ControlPlane};
 use crate::endpoints::Endpoints;
 use crate::interrupt::Interrupt;
+use crate::message::say;
 use crate::process;
 use crate::programs::{self, Programs, Wanted};
 use crate::prometheus::{self, Prometheus, PrometheusOptions};
@@ -128,7 +129,7 @@ impl Bed {
         } else {
             "existing cluster"
         };
-        eprintln!("bed: {what} ready in {:.1} s", started.elapsed().as_secs_f64());
+        say(format_args!("{what} ready in {:.1} s", started.elapsed().as_secs_f64()));
         Ok(Self {
             prometheus,
             control_plane,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use crate::interrupt::Interrupt;
+use crate::message::say;
 use crate::part::Part;
 use crate::process;
 
@@ -104,14 +105,14 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
         return Ok(program);
     }
     check_go(part)?;
-    eprintln!(
-        "bed: {} {} ({}): first build, about {} min; cached afterwards in {}",
+    say(format_args!(
+        "{} {} ({}): first build, about {} min; cached afterwards in {}",
         part.name,
         part.version,
         part.contents,
         part.minutes,
         program.parent().unwrap_or(&cache).display()
-    );
+    ));
     let started = Instant::now();
     let staging = tempfile::Builder::new()
         .prefix(&format!(".building-{}-", part.name))
@@ -120,12 +121,12 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
     build(part, &staging.path().join(part.name), interrupt)?;
     let target = program.parent().unwrap_or(&cache);
     std::fs::rename(staging.path(), target).map_err(io("rename the build to", target))?;
-    eprintln!(
-        "bed: {} {}: built in {} s",
+    say(format_args!(
+        "{} {}: built in {} s",
         part.name,
         part.version,
         started.elapsed().as_secs()
-    );
+    ));
     Ok(program)
 }
 
@@ -139,10 +140,10 @@ fn wait_for_lock(lock: &File, path: &Path, part: &Part, interrupt: &Interrupt) -
             }
             Err(TryLockError::WouldBlock) => {
                 if !told {
-                    eprintln!(
-                        "bed: {} {}: another process builds it; waiting",
+                    say(format_args!(
+                        "{} {}: another process builds it; waiting",
                         part.name, part.version
-                    );
+                    ));
                     told = true;
                 }
                 thread::sleep(Duration::from_millis(200));
@@ -208,7 +209,12 @@ fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<()
         let half_minutes = started.elapsed().as_secs() / 30;
         if half_minutes > told {
             told = half_minutes;
-            eprintln!("bed: {} {}: building, {} s so far", part.name, part.version, told * 30);
+            say(format_args!(
+                "{} {}: building, {} s so far",
+                part.name,
+                part.version,
+                told * 30
+            ));
         }
         thread::sleep(Duration::from_millis(100));
     };

@@ -20,7 +20,7 @@
 //!
 //! Linux only: the kernel ends the servers when this program is killed (`setpriv` of util-linux).
 //!
-//! Modules, lowest first: [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`], [`work_folder`];
+//! Modules, lowest first: [`message`], [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`], [`work_folder`];
 //! then [`go_build`], [`programs`], [`endpoints`], [`prometheus`], [`control_plane`]; then [`bed`] and [`run`].
 
 pub mod bed;
@@ -29,6 +29,7 @@ pub mod control_plane;
 pub mod endpoints;
 pub mod go_build;
 pub mod interrupt;
+pub mod message;
 pub mod part;
 pub mod port;
 pub mod process;

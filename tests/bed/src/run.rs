@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::bed::Bed;
 use crate::interrupt::Interrupt;
+use crate::message::say;
 use crate::process::{self, Group, POLL};
 
 /// How long a command that was asked to stop may take.
@@ -91,7 +92,7 @@ fn wait(child: &mut Child, group: Group, bed: &mut Bed, interrupt: &Interrupt) -
         }
         // The command may have killed a server on purpose: say it once, and let it go on.
         if !told && let Err(error) = bed.check_alive() {
-            eprintln!("bed: {error}");
+            say(&error);
             told = true;
         }
         thread::sleep(POLL);

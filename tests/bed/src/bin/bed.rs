@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bed::interrupt::Interrupt;
+use bed::message::say;
 use bed::part::{PARTS, PROMTOOL, Part};
 use bed::{Bed, BedOptions, Endpoints, go_build, run};
 use clap::{Args, Parser, Subcommand};
@@ -82,10 +83,10 @@ fn main() -> ExitCode {
 
 /// Prints the error and all its causes.
 fn fail(error: &dyn Error) -> ExitCode {
-    eprintln!("bed: {error}");
+    say(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because: {error}");
+        say(format_args!("because: {error}"));
         cause = error.source();
     }
     ExitCode::FAILURE
@@ -125,7 +126,7 @@ fn start(set_up: SetUp, interrupt: &Interrupt) -> Result<Bed, Box<dyn Error>> {
     let options = BedOptions::from(set_up);
     let bed = Bed::start(&options, interrupt)?;
     if options.keep {
-        eprintln!("bed: logs stay in {}", bed.endpoints().work_folder.display());
+        say(format_args!("logs stay in {}", bed.endpoints().work_folder.display()));
     }
     Ok(bed)
 }

@@ -42,8 +42,6 @@ pub enum ConfigError {
 pub struct Config {
     /// Metrics sources by name; policies use `default` when they name none.
     pub metrics_sources: BTreeMap<String, MetricsSource>,
-    /// Watch only these namespaces; all of them when empty.
-    pub namespaces: Vec<String>,
 }
 
 /// A server that speaks the Prometheus query API: Prometheus, Thanos, Mimir, VictoriaMetrics.

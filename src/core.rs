@@ -4,5 +4,7 @@ pub mod incident;
 pub mod judge;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod sample;
 pub mod stats;
+pub mod words;

@@ -84,3 +84,15 @@ pub struct SloRow {
     /// Where the value comes from.
     pub evidence: String,
 }
+
+impl From<&crate::core::report::Slo> for SloRow {
+    fn from(slo: &crate::core::report::Slo) -> Self {
+        Self {
+            slo: slo.name.to_owned(),
+            target: slo.target.clone(),
+            current: slo.current.clone(),
+            status: slo.standing.name().to_owned(),
+            evidence: slo.evidence.clone(),
+        }
+    }
+}

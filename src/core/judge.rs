@@ -4,6 +4,7 @@
 //! evidence is shared out of one false-rollback budget, so looking every few seconds costs nothing. A
 //! verdict never rests on an unknown value.
 
+mod baseline;
 mod latency;
 mod stream;
 mod verdict;
@@ -18,6 +19,7 @@ use crate::core::{
     stats::{StatsError, sequential},
 };
 
+pub use baseline::{BLOCK_SECONDS, HISTORY_SECONDS, design_effects};
 pub use verdict::{State, TriggerVerdict, Verdict};
 
 /// The window of the figures that are shown when there is no breach, seconds.

@@ -65,7 +65,7 @@ impl LatencyJudge {
         self.last = match &look.latency {
             Err(unknown) => Err(*unknown),
             Ok(histogram) => {
-                self.edges = self.choose(&histogram.edges);
+                self.edges = choose(self.latency, &histogram.edges);
                 match (&mut self.detector, self.edges.breach) {
                     (Some(detector), Some(edge)) if warm => {
                         let counts = slower(histogram, edge);
@@ -77,41 +77,6 @@ impl LatencyJudge {
                 }
             }
         };
-    }
-
-    fn choose(&self, edges: &[f64]) -> Edges {
-        let named = self
-            .latency
-            .edge
-            .filter(|edge| edges.iter().any(|known| (known - edge).abs() <= edge * 1e-9));
-        if let Some(edge) = named {
-            return Edges {
-                breach: Some(edge),
-                healthy: Some(edge),
-            };
-        }
-        match Histogram::split(edges, self.latency.limit()) {
-            EdgeChoice::At { edge, .. } => Edges {
-                breach: Some(edge),
-                healthy: Some(edge),
-            },
-            EdgeChoice::Between { low, high } => Edges {
-                breach: Some(high),
-                healthy: Some(low),
-            },
-            EdgeChoice::Above { low } => Edges {
-                breach: None,
-                healthy: Some(low),
-            },
-            EdgeChoice::Below { high } => Edges {
-                breach: Some(high),
-                healthy: None,
-            },
-            EdgeChoice::Unresolved => Edges {
-                breach: None,
-                healthy: None,
-            },
-        }
     }
 
     /// What the looks so far say.
@@ -222,6 +187,48 @@ impl LatencyJudge {
             (false, _) => text,
         }
     }
+}
+
+/// Where a histogram with these edges lets the objective be judged.
+fn choose(latency: Latency, edges: &[f64]) -> Edges {
+    let named = latency
+        .edge
+        .filter(|edge| edges.iter().any(|known| (known - edge).abs() <= edge * 1e-9));
+    if let Some(edge) = named {
+        return Edges {
+            breach: Some(edge),
+            healthy: Some(edge),
+        };
+    }
+    match Histogram::split(edges, latency.limit()) {
+        EdgeChoice::At { edge, .. } => Edges {
+            breach: Some(edge),
+            healthy: Some(edge),
+        },
+        EdgeChoice::Between { low, high } => Edges {
+            breach: Some(high),
+            healthy: Some(low),
+        },
+        EdgeChoice::Above { low } => Edges {
+            breach: None,
+            healthy: Some(low),
+        },
+        EdgeChoice::Below { high } => Edges {
+            breach: Some(high),
+            healthy: None,
+        },
+        EdgeChoice::Unresolved => Edges {
+            breach: None,
+            healthy: None,
+        },
+    }
+}
+
+/// Requests of a histogram, and those slower than the edge that the objective is judged at.
+pub fn slow_counts(latency: Latency, histogram: &LookHistogram) -> Option<Counts> {
+    choose(latency, &histogram.edges)
+        .breach
+        .map(|edge| slower(histogram, edge))
 }
 
 /// Requests of a look, and those slower than the edge.

@@ -1,0 +1,44 @@
+//! The connection to the API server, and the signals that end the process.
+
+use kube::{Client, Config};
+
+/// One TLS provider for the whole process.
+pub fn install_crypto() {
+    // An error says that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither in-cluster nor a kubeconfig.
+    #[error("no cluster: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client could not be made.
+    #[error("no client for the cluster: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// A client for the cluster of the environment.
+pub async fn connect() -> Result<Client, ConnectError> {
+    let mut config = Config::infer().await?;
+    // kube would repeat a failed call by itself, as late as the server asks for: a write must never fire
+    // long after it was decided on.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen for SIGTERM");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,304 @@
+//! Apply: carries one plan out. Every write is one that a second attempt finds done.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, ResourceExt, api::PostParams};
+
+use crate::{
+    api::{
+        FIELD_MANAGER, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, RolledBackTo,
+        conditions::{self, Status},
+    },
+    controllers::{
+        build,
+        context::{CallError, Context, call},
+        events::{Told, tell},
+        gather::Gathered,
+        rollback::{NotRolledBack, roll_back},
+    },
+    core::{
+        incident::{ContainerImage, IncidentState, Severity},
+        judge::Verdict,
+        plan::{Advance, Candidate, NewIncident, Plan},
+        words,
+    },
+    meters::KindLabel,
+};
+
+/// The steps of an incident that are kept.
+const MOST_STEPS: usize = 32;
+
+/// What is needed to carry a plan out.
+pub struct Act<'a> {
+    /// Everything shared.
+    pub context: &'a Context,
+    /// The policy.
+    pub policy: &'a QualityPolicy,
+    /// What the cluster shows.
+    pub gathered: &'a Gathered,
+    /// What the judge says.
+    pub verdict: &'a Verdict,
+    /// The digests that the release's pods run.
+    pub running: &'a [ContainerImage],
+    /// ln of the evidence that the release is worse than the one beside it.
+    pub worse_than_beside: Option<f64>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Whether something was changed, so that the next step is looked for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Nothing was to be done.
+    Nothing,
+    /// Something was written.
+    Wrote,
+}
+
+impl Act<'_> {
+    /// Carries the plan out.
+    pub async fn apply(&self, plan: &Plan) -> Result<Done, CallError> {
+        let incident = build::open_incident(&self.gathered.incidents);
+        match (plan, incident) {
+            (Plan::Hold(_), _) | (Plan::RollBack(_) | Plan::Advance(_) | Plan::Escalate, None) => Ok(Done::Nothing),
+            (Plan::Open(new), _) => self.open(new).await,
+            (Plan::RollBack(candidate), Some(incident)) => self.roll_back(incident, candidate).await,
+            (Plan::Advance(advance), Some(incident)) => self.advance(incident, advance).await,
+            (Plan::Escalate, Some(incident)) => self.escalate(incident).await,
+        }
+    }
+
+    fn incidents(&self) -> Api<QualityIncident> {
+        Api::namespaced(
+            self.context.client.clone(),
+            &self.policy.namespace().unwrap_or_default(),
+        )
+    }
+
+    async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
+        let details = build::details(self.verdict, new.trigger, self.worse_than_beside);
+        let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.running, &details);
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match call(self.incidents().create(&parameters, &incident)).await {
+            Ok(_) => {}
+            // Recorded before, by this operator or the one before its restart: that is success. The watch
+            // will show it.
+            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
+            Err(error) => return Err(error),
+        }
+        self.context.meters.wrote("QualityIncident");
+        self.context
+            .meters
+            .incidents
+            .get_or_create(&KindLabel {
+                kind: new.trigger.name().to_owned(),
+            })
+            .inc();
+        let reason = match new.severity {
+            Severity::Rollback => "SLOBreached",
+            Severity::Alert => "SLOAlert",
+        };
+        let name = incident.name_any();
+        tracing::warn!(policy = %self.policy.name_any(), namespace = %self.policy.namespace().unwrap_or_default(),
+            incident = %name, trigger = new.trigger.name(), reason = %incident.spec.reason, "breach");
+        self.tell(true, reason, incident.spec.reason.clone(), &name).await;
+        Ok(Done::Wrote)
+    }
+
+    async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Done, CallError> {
+        match roll_back(self.context, self.policy, incident, candidate).await {
+            Ok(_) => {}
+            Err(NotRolledBack::Call(error)) if !error.is_conflict() => return Err(error),
+            Err(reason) => {
+                tracing::info!(incident = %incident.name_any(), %reason, "the rollback was not carried out: looking again");
+                return Ok(Done::Wrote);
+            }
+        }
+        let container = candidate
+            .images
+            .first()
+            .map(|image| image.container.clone())
+            .unwrap_or_default();
+        let certified = candidate.certified.map(|at| words::span(self.now.as_second() - at));
+        let note = format!(
+            "{container}: {} → {} (checkpoint {}, certified {} ago), incident {}",
+            incident.spec.from,
+            incident.spec.to,
+            candidate.name,
+            certified.as_deref().unwrap_or("at an unknown time"),
+            incident.name_any()
+        );
+        tracing::warn!(incident = %incident.name_any(), checkpoint = %candidate.name, "rolled back");
+        let advance = Advance {
+            to: IncidentState::RollingBack,
+            message: note,
+        };
+        self.advance(incident, &advance).await
+    }
+
+    async fn advance(&self, incident: &QualityIncident, advance: &Advance) -> Result<Done, CallError> {
+        let mut changed = incident.clone();
+        let status = changed.status.get_or_insert_default();
+        self.enter(incident, status, advance);
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match call(
+            self.incidents()
+                .replace_status(&incident.name_any(), &parameters, &changed),
+        )
+        .await
+        {
+            Ok(_) => {}
+            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
+            Err(error) => return Err(error),
+        }
+        self.context.meters.wrote("QualityIncident");
+        let status = changed.status.unwrap_or_default();
+        if let Some((warning, reason)) = event(advance.to) {
+            let note = if advance.to == IncidentState::Recovered {
+                self.recovered(&status)
+            } else {
+                advance.message.clone()
+            };
+            self.tell(warning, reason, note, &incident.name_any()).await;
+        }
+        tracing::info!(incident = %incident.name_any(), state = advance.to.name(), message = %advance.message, "incident");
+        Ok(Done::Wrote)
+    }
+
+    fn enter(&self, incident: &QualityIncident, status: &mut QualityIncidentStatus, advance: &Advance) {
+        let now = Time(self.now);
+        status.state = advance.to;
+        status.message.clone_from(&advance.message);
+        if status.steps.len() < MOST_STEPS {
+            status.steps.push(IncidentStep {
+                at: now.clone(),
+                state: advance.to,
+                message: advance.message.clone(),
+            });
+        }
+        match advance.to {
+            IncidentState::RollingBack => {
+                status.patched_at.get_or_insert(now.clone());
+                let certified = incident
+                    .spec
+                    .checkpoint
+                    .as_ref()
+                    .and_then(|checkpoint| checkpoint.certified_at.as_ref());
+                if let Some(certified) = certified {
+                    let seconds = (incident.spec.onset.0.as_second() - certified.0.as_second()).max(0);
+                    status.rpo_seconds = Some(seconds);
+                    status.rpo = Some(words::span(seconds));
+                }
+            }
+            IncidentState::Verifying => {
+                status.rolled_out_at = Some(now.clone());
+                let release = &self.gathered.release;
+                status.rolled_back_to = Some(RolledBackTo {
+                    replica_set: release.replica_set.clone(),
+                    revision: release.revision.clone(),
+                });
+            }
+            IncidentState::Recovered => {
+                let seconds = (self.verdict.at - incident.spec.onset.0.as_second()).max(0);
+                status.rto_seconds = Some(seconds);
+                status.rto = Some(words::span(seconds));
+            }
+            _ => {}
+        }
+        if advance.to.is_closed() {
+            status.closed_at = Some(now);
+        }
+    }
+
+    fn recovered(&self, status: &QualityIncidentStatus) -> String {
+        let figures: Vec<String> = self
+            .verdict
+            .streaming()
+            .map(|trigger| {
+                let figures = words::figures(trigger);
+                let n = words::thousands(figures.n as f64);
+                format!(
+                    "{} {} (CI95 {}, n = {n})",
+                    trigger.trigger.words(),
+                    figures.value,
+                    figures.ci95
+                )
+            })
+            .collect();
+        format!(
+            "{} after the breach began; {}",
+            status.rto.as_deref().unwrap_or(words::UNKNOWN),
+            figures.join("; ")
+        )
+    }
+
+    async fn escalate(&self, incident: &QualityIncident) -> Result<Done, CallError> {
+        let mut changed = incident.clone();
+        let status = changed.status.get_or_insert_default();
+        let lasts = words::span(self.now.as_second() - incident.spec.onset.0.as_second());
+        let note = format!(
+            "the breach lasts for {lasts} (state {}): {}",
+            status.state.name(),
+            incident.spec.reason
+        );
+        conditions::set(
+            &mut status.conditions,
+            "Escalated",
+            Status::True,
+            "Sustained",
+            &note,
+            None,
+            &Time(self.now),
+        );
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match call(
+            self.incidents()
+                .replace_status(&incident.name_any(), &parameters, &changed),
+        )
+        .await
+        {
+            Ok(_) => {}
+            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
+            Err(error) => return Err(error),
+        }
+        self.context.meters.wrote("QualityIncident");
+        self.tell(true, "Escalated", note, &incident.name_any()).await;
+        Ok(Done::Wrote)
+    }
+
+    async fn tell(&self, warning: bool, reason: &str, note: String, incident: &str) {
+        let told = Told {
+            warning,
+            reason,
+            note,
+            action: incident,
+        };
+        tell(self.context, self.policy, Some(&self.gathered.deployment), &told).await;
+    }
+}
+
+/// The Event of a state, where a reader needs one.
+fn event(state: IncidentState) -> Option<(bool, &'static str)> {
+    match state {
+        IncidentState::Open => None,
+        IncidentState::Verifying => None,
+        IncidentState::Observed => Some((true, "RollbackNotAllowed")),
+        IncidentState::AwaitingApproval => Some((true, "RollbackPrepared")),
+        IncidentState::NoSafeTarget => Some((true, "NoSafeTarget")),
+        IncidentState::Halted => Some((true, "RollbackHalted")),
+        IncidentState::RollingBack => Some((false, "RolledBack")),
+        IncidentState::Recovered => Some((false, "Recovered")),
+        IncidentState::Ineffective => Some((true, "RollbackIneffective")),
+        IncidentState::Superseded => Some((false, "IncidentSuperseded")),
+        IncidentState::Resolved => Some((false, "IncidentResolved")),
+    }
+}

@@ -1,0 +1,362 @@
+//! Build: objects of the API from the core's decisions, and the core's view of objects. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{ResourceExt, core::ObjectMeta};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api::{
+        CheckpointIntent, LocalReference, ObjectIdentity, POLICY_LABEL, Provenance, QualityIncident,
+        QualityIncidentSpec, QualityPolicy, RollbackCheckpoint, RollbackCheckpointSpec, RunningImage, TARGET_LABEL,
+        TriggerStatus,
+    },
+    controllers::gather::Gathered,
+    core::{
+        incident::{self, ContainerImage, Trigger},
+        judge::{State, TriggerVerdict, Verdict},
+        plan::{Candidate, NewIncident, OpenIncident, Release},
+        policy::Policy,
+        words,
+    },
+};
+
+/// Unix seconds as the API's time.
+pub fn time(seconds: i64) -> Time {
+    Time(Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// A label's value: at most 63 characters, so a long name is cut and marked with its hash.
+pub fn label(name: &str) -> String {
+    if name.len() <= 63 {
+        return name.to_owned();
+    }
+    format!("{}-{}", &name[..52].trim_end_matches(['-', '.']), &hash(&[name])[..10])
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (POLICY_LABEL.to_owned(), label(policy)),
+        (TARGET_LABEL.to_owned(), label(target)),
+    ])
+}
+
+/// One trigger's verdict as the API shows it.
+pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
+    let figures = words::figures(verdict);
+    TriggerStatus {
+        name: verdict.trigger.name().to_owned(),
+        verdict: verdict.state.name().to_owned(),
+        reason: match verdict.state {
+            State::Unknown(unknown) => unknown.reason().to_owned(),
+            _ => String::new(),
+        },
+        value: figures.value,
+        ci95: figures.ci95,
+        n: i64::try_from(figures.n).unwrap_or(i64::MAX),
+        limit: figures.limit,
+        evidence: words::odds(verdict.log_evidence),
+        needs: words::odds(verdict.log_threshold),
+        design_effect: format!("{:.1}", verdict.design_effect),
+        since: verdict.onset.filter(|_| verdict.in_breach()).map(time),
+        note: verdict.note.clone(),
+    }
+}
+
+/// The incident of a breach. Its name is a function of policy, Deployment, release and how many breaches of
+/// this release came before, so that a second attempt to create it is the same one.
+pub fn incident(
+    policy: &QualityPolicy,
+    gathered: &Gathered,
+    verdict: &Verdict,
+    new: &NewIncident,
+    digests: &[ContainerImage],
+    details: &[String],
+) -> QualityIncident {
+    let uid = policy.uid().unwrap_or_default();
+    let release = &gathered.release;
+    let earlier = gathered
+        .incidents
+        .iter()
+        .filter(|known| release_of(known) == *release && is_closed(known))
+        .count();
+    let epoch = earlier.to_string();
+    let key = hash(&[
+        &uid,
+        &release.deployment_uid,
+        &release.replica_set,
+        &release.revision,
+        &epoch,
+    ]);
+    let from_images = from_images(gathered, digests);
+    let (checkpoint, no_target) = match &new.target {
+        Ok(candidate) => (Some(intent(candidate)), None),
+        Err(reason) => (None, Some(reason.message())),
+    };
+    let mut reason = match verdict.trigger(new.trigger) {
+        Some(trigger) => words::sentence(trigger),
+        None => format!("{} while pods run", new.trigger.words()),
+    };
+    for detail in details {
+        reason.push_str("; ");
+        reason.push_str(detail);
+    }
+    let target = policy.spec.target_ref.name.clone();
+    QualityIncident {
+        metadata: ObjectMeta {
+            name: Some(incident_name(&policy.name_any(), &key)),
+            namespace: policy.namespace(),
+            labels: Some(labels(&policy.name_any(), &target)),
+            ..ObjectMeta::default()
+        },
+        spec: QualityIncidentSpec {
+            policy: ObjectIdentity {
+                name: policy.name_any(),
+                uid,
+            },
+            deployment: ObjectIdentity {
+                name: target,
+                uid: release.deployment_uid.clone(),
+            },
+            replica_set: release.replica_set.clone(),
+            revision: release.revision.clone(),
+            trigger: new.trigger,
+            severity: new.severity,
+            onset: time(new.onset),
+            detected: time(verdict.at),
+            reason,
+            from: from_images
+                .first()
+                .map(|image| incident::short(&image.image))
+                .unwrap_or_default(),
+            to: checkpoint
+                .as_ref()
+                .and_then(|checkpoint| checkpoint.images.first())
+                .map(|image| incident::short(&image.image))
+                .unwrap_or_default(),
+            from_images,
+            checkpoint,
+            no_target,
+            triggers: verdict.triggers.iter().map(trigger_status).collect(),
+            key,
+        },
+        status: None,
+    }
+}
+
+/// `<policy>-<five characters of the key>`: short enough to say on the phone.
+fn incident_name(policy: &str, key: &str) -> String {
+    let mut prefix = policy.to_owned();
+    prefix.truncate(240);
+    format!("{}-{}", prefix.trim_end_matches(['-', '.']), &key[..5])
+}
+
+/// The images in breach: by the digests that the pods run where they are known, else as the template has them.
+fn from_images(gathered: &Gathered, digests: &[ContainerImage]) -> Vec<RunningImage> {
+    let template = crate::controllers::release::template_images(&gathered.deployment);
+    template
+        .into_iter()
+        .map(|(container, image)| {
+            let digest = digests.iter().find(|known| known.container == container);
+            RunningImage {
+                image: digest.map_or(image, |known| known.image.clone()),
+                container,
+            }
+        })
+        .collect()
+}
+
+fn intent(candidate: &Candidate) -> CheckpointIntent {
+    CheckpointIntent {
+        name: candidate.name.clone(),
+        uid: candidate.uid.clone(),
+        images: candidate.images.clone(),
+        certified_at: candidate.certified.map(time),
+    }
+}
+
+/// The release that an incident is about.
+pub fn release_of(incident: &QualityIncident) -> Release {
+    Release {
+        deployment_uid: incident.spec.deployment.uid.clone(),
+        replica_set: incident.spec.replica_set.clone(),
+        revision: incident.spec.revision.clone(),
+    }
+}
+
+/// Whether nothing more will happen to an incident.
+pub fn is_closed(incident: &QualityIncident) -> bool {
+    incident.status.as_ref().is_some_and(|status| status.state.is_closed())
+}
+
+/// A checkpoint as a place to go back to, with the reason why not where there is one.
+pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> Candidate {
+    let certified = checkpoint
+        .status
+        .as_ref()
+        .and_then(|status| status.certified_at.as_ref())
+        .map(|at| at.0.as_second());
+    let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
+    let usable = if checkpoint.spec.revoked {
+        Err("it was revoked".to_owned())
+    } else if let Some(image) = unpinned {
+        Err(format!(
+            "image {} of container {} is not pinned by digest",
+            image.image, image.container
+        ))
+    } else {
+        match certified {
+            None => Err("it is not verified: its digests were not seen running and healthy yet".to_owned()),
+            Some(at) if now - at > policy.checkpoint_max_age => Err(format!(
+                "it was last certified {} ago, longer than {}",
+                words::span(now - at),
+                words::span(policy.checkpoint_max_age)
+            )),
+            Some(_) => Ok(()),
+        }
+    };
+    Candidate {
+        name: checkpoint.name_any(),
+        uid: checkpoint.uid().unwrap_or_default(),
+        images: checkpoint.spec.images.clone(),
+        certified,
+        usable,
+    }
+}
+
+/// The incident that the planner works on: a rollback's before an alert's, the oldest first.
+pub fn open_incident<'a>(incidents: &'a [QualityIncident]) -> Option<&'a QualityIncident> {
+    let open = || incidents.iter().filter(|incident| !is_closed(incident));
+    open()
+        .find(|incident| incident.spec.severity == incident::Severity::Rollback)
+        .or_else(|| open().next())
+}
+
+/// The planner's view of an open incident.
+pub fn open(incident: &QualityIncident, candidates: &[Candidate]) -> OpenIncident {
+    let status = incident.status.clone().unwrap_or_default();
+    let deployment_uid = incident.spec.deployment.uid.clone();
+    OpenIncident {
+        name: incident.name_any(),
+        state: status.state,
+        release: release_of(incident),
+        severity: incident.spec.severity,
+        onset: incident.spec.onset.0.as_second(),
+        target: incident
+            .spec
+            .checkpoint
+            .as_ref()
+            .map(|intent| target(intent, candidates)),
+        rolled_back_to: status.rolled_back_to.map(|to| Release {
+            deployment_uid,
+            replica_set: to.replica_set,
+            revision: to.revision,
+        }),
+        rolled_out: status.rolled_out_at.map(|at| at.0.as_second()),
+        approved: incident
+            .annotations()
+            .get(crate::api::APPROVE_ANNOTATION)
+            .is_some_and(|value| value == "true"),
+        escalated: crate::api::conditions::is_true(&status.conditions, "Escalated"),
+    }
+}
+
+/// An intent's checkpoint as it is now: deleted or changed, it is not used.
+fn target(intent: &CheckpointIntent, candidates: &[Candidate]) -> Candidate {
+    let known = candidates.iter().find(|candidate| candidate.uid == intent.uid);
+    let usable = match known {
+        None => Err("it was deleted".to_owned()),
+        Some(known) if known.images != intent.images => Err("its images changed since the decision".to_owned()),
+        Some(known) => known.usable.clone(),
+    };
+    Candidate {
+        name: intent.name.clone(),
+        uid: intent.uid.clone(),
+        images: intent.images.clone(),
+        certified: intent.certified_at.as_ref().map(|at| at.0.as_second()),
+        usable,
+    }
+}
+
+/// A checkpoint for a release that was seen healthy: the `number`th of its day.
+pub fn checkpoint(
+    policy: &QualityPolicy,
+    images: &[ContainerImage],
+    annotations: &BTreeMap<String, String>,
+    day: Timestamp,
+    number: usize,
+) -> RollbackCheckpoint {
+    let target = policy.spec.target_ref.name.clone();
+    let mut prefix = target.clone();
+    prefix.truncate(230);
+    let day = day.strftime("%Y%m%d");
+    let annotation = |name: &str| annotations.get(name).filter(|value| value.len() <= 64).cloned();
+    let provenance = Provenance {
+        mlflow_run_id: annotation("mlflow.org/run-id"),
+        git_commit: annotation("quality-officer.dev/git-commit"),
+    };
+    RollbackCheckpoint {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{day}-{number}", prefix.trim_end_matches(['-', '.']))),
+            namespace: policy.namespace(),
+            labels: Some(labels(&policy.name_any(), &target)),
+            annotations: Some(BTreeMap::from([(REGISTERED_BY.to_owned(), policy.name_any())])),
+            ..ObjectMeta::default()
+        },
+        spec: RollbackCheckpointSpec {
+            target_ref: LocalReference { name: target },
+            images: images.to_vec(),
+            provenance: Some(provenance).filter(|provenance| *provenance != Provenance::default()),
+            revoked: false,
+        },
+        status: None,
+    }
+}
+
+/// Marks checkpoints that the operator registered by itself: only these does it ever delete.
+pub const REGISTERED_BY: &str = "quality-officer.dev/registered-by";
+
+/// What a reader of an incident should know beyond its own trigger.
+pub fn details(verdict: &Verdict, trigger: Trigger, worse_than_beside: Option<f64>) -> Vec<String> {
+    let mut details: Vec<String> = verdict
+        .triggers
+        .iter()
+        .filter(|other| other.trigger != trigger && other.in_breach())
+        .map(|other| format!("{} is in breach too", other.trigger.words()))
+        .collect();
+    details.extend(worse_than_beside.map(|evidence| {
+        format!(
+            "evidence that it fails more often than the release beside it: {}",
+            words::odds(evidence)
+        )
+    }));
+    details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_keeps_a_short_name_and_marks_a_long_one_by_its_hash() {
+        assert_eq!(label("ranker"), "ranker");
+        let (a, b) = (format!("{}-a", "x".repeat(80)), format!("{}-b", "x".repeat(80)));
+        assert!(label(&a).len() <= 63 && label(&a) != label(&b));
+    }
+
+    #[test]
+    fn the_parts_of_a_hash_cannot_run_into_each_other() {
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+    }
+}

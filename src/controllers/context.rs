@@ -1,0 +1,137 @@
+//! What every reconcile shares: the client, the watch caches, the metrics sources and the analyses.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use kube::{
+    Client,
+    core::DeserializeGuard,
+    runtime::{events::Recorder, reflector::Store},
+};
+
+use crate::{
+    api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    controllers::judged::Judged,
+    evidence::prometheus::Source,
+    meters::Meters,
+};
+
+/// No call to the API server takes longer. kube has no read timeout of its own, and a write that fires long
+/// after it was decided on is worse than none.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A policy as the watch delivers it: one that cannot be decoded stops only itself.
+pub type PolicyObject = DeserializeGuard<QualityPolicy>;
+
+/// The watch caches.
+#[derive(Clone)]
+pub struct Stores {
+    /// All policies.
+    pub policies: Store<PolicyObject>,
+    /// All Deployments, without what is not looked at.
+    pub deployments: Store<Deployment>,
+    /// All ReplicaSets, without what is not looked at.
+    pub replica_sets: Store<ReplicaSet>,
+    /// All checkpoints.
+    pub checkpoints: Store<DeserializeGuard<RollbackCheckpoint>>,
+    /// All incidents.
+    pub incidents: Store<DeserializeGuard<QualityIncident>>,
+    /// All reports.
+    pub reports: Store<DeserializeGuard<QualityReport>>,
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The watch caches.
+    pub stores: Stores,
+    /// Metrics sources by name; a source that could not be set up says why.
+    pub sources: HashMap<String, Result<Arc<Source>, String>>,
+    /// Writes Events.
+    pub recorder: Recorder,
+    /// The operator's own metrics.
+    pub meters: Arc<Meters>,
+    judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
+}
+
+/// Why a call to the API server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The API server refused, or could not be reached.
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    /// It did not answer in time; whether a write was taken is not known.
+    #[error("the API server did not answer within {}s", CALL_DEADLINE.as_secs())]
+    Deadline,
+}
+
+impl CallError {
+    /// Somebody else wrote first: look again.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// The object is gone.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+/// Puts the deadline on one call.
+pub async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
+    match tokio::time::timeout(CALL_DEADLINE, request).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(CallError::Deadline),
+    }
+}
+
+impl Context {
+    /// A context without analyses.
+    pub fn new(
+        client: Client,
+        stores: Stores,
+        sources: HashMap<String, Result<Arc<Source>, String>>,
+        recorder: Recorder,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self {
+            client,
+            stores,
+            sources,
+            recorder,
+            meters,
+            judged: Mutex::default(),
+        }
+    }
+
+    /// The analysis of the policy with this UID.
+    pub fn judged(&self, uid: &str) -> Arc<tokio::sync::Mutex<Option<Judged>>> {
+        self.judged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(uid.to_owned())
+            .or_default()
+            .clone()
+    }
+
+    /// Forgets the analyses of policies that are gone.
+    pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
+        self.judged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|uid, _| known(uid));
+    }
+}

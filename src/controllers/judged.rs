@@ -1,0 +1,244 @@
+//! The analysis of one policy's release, kept up to date look by look.
+//!
+//! Its state is a function of the history since the release's analysis began: after a restart the looks are
+//! read again from the source's range API and give the same verdict.
+
+use std::sync::Arc;
+
+use crate::{
+    controllers::release::{made_by, made_for},
+    core::{
+        incident::ContainerImage,
+        judge::{self, Analysis, DesignEffects, Verdict},
+        plan::Release,
+        policy::Policy,
+        sample::{Coverage, Differ, Look},
+        stats::{StatsError, comparison::Comparison},
+    },
+    evidence::{
+        presets::{MetricSet, Narrow},
+        prometheus::{QueryError, Source},
+        table::Table,
+    },
+};
+
+/// What does not change while one release is analysed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// Namespace of the Deployment.
+    pub namespace: String,
+    /// Name of the Deployment.
+    pub deployment: String,
+    /// The release.
+    pub release: Release,
+    /// When its ReplicaSet was created, unless its pods may be older than the release.
+    pub born: Option<i64>,
+    /// The policy that it is judged by.
+    pub policy: Arc<Policy>,
+    /// Where its metrics are.
+    pub metrics: Arc<MetricSet>,
+}
+
+/// How many pods the release has and should have.
+#[derive(Clone, Copy, Debug)]
+pub struct Replicas {
+    /// Ready now.
+    pub ready: usize,
+    /// Asked for.
+    pub desired: usize,
+}
+
+/// The analysis of one release.
+pub struct Judged {
+    /// What is analysed.
+    pub subject: Subject,
+    /// The design effects, fixed when the analysis started.
+    pub effects: DesignEffects,
+    /// When the looks started to count, unix seconds.
+    pub started: i64,
+    /// When the first pod was seen Ready, unix seconds.
+    pub first_ready: Option<i64>,
+    /// Every trigger has been healthy since, unix seconds.
+    pub healthy_since: Option<i64>,
+    /// The digests that the release's pods run, once known.
+    pub running: Vec<ContainerImage>,
+    /// Why the last look had no evidence, in words.
+    pub problem: Option<String>,
+    analysis: Analysis,
+    differ: Differ,
+    others: Differ,
+    comparison: Option<Comparison>,
+}
+
+impl Judged {
+    /// An analysis that starts at `started`.
+    pub fn new(
+        subject: Subject,
+        started: i64,
+        first_ready: Option<i64>,
+        effects: DesignEffects,
+    ) -> Result<Self, StatsError> {
+        let mut analysis = Analysis::new(subject.policy.clone(), started, effects)?;
+        if let Some(at) = first_ready {
+            analysis.first_ready(at);
+        }
+        let comparison = Comparison::new(effects.error_rate).ok();
+        Ok(Self {
+            subject,
+            effects,
+            started,
+            first_ready,
+            healthy_since: None,
+            running: Vec::new(),
+            problem: None,
+            analysis,
+            differ: Differ::default(),
+            others: Differ::default(),
+            comparison,
+        })
+    }
+
+    /// Brings the analysis up to the instant `until` of the grid of looks.
+    ///
+    /// One missing look is taken from the table that all policies share; more of them (after a restart, or
+    /// when the source was slow) are read from its range API.
+    pub async fn catch_up(&mut self, source: &Source, until: i64, replicas: Replicas) {
+        if replicas.ready > 0 && self.first_ready.is_none() {
+            self.first_ready = Some(until);
+            self.analysis.first_ready(until);
+        }
+        let interval = self.subject.policy.interval;
+        let earliest = until - (self.subject.policy.period as i64 / interval) * interval;
+        let next = self
+            .analysis
+            .last_look()
+            .map_or(self.started.max(earliest), |last| last + interval);
+        if next > until {
+            return;
+        }
+        if next < until {
+            let metrics = self.subject.metrics.clone();
+            match source.history(&metrics, self.narrow(), next, until, interval).await {
+                Ok(tables) => {
+                    self.problem = None;
+                    for table in &tables {
+                        self.take(table, replicas.desired);
+                    }
+                    return;
+                }
+                Err(error) if self.analysis.last_look().is_none() => {
+                    // Without its history the analysis cannot start; the next reconcile tries again.
+                    self.problem = Some(error.to_string());
+                    return;
+                }
+                // The counters are cumulative: the next look covers what the missing ones would have.
+                Err(_) => {}
+            }
+        }
+        let table = source.table(&self.subject.metrics, until).await;
+        self.problem = table.problem().map(str::to_owned);
+        self.take(&table, replicas.ready);
+    }
+
+    fn narrow(&self) -> Narrow<'_> {
+        Narrow {
+            namespace: &self.subject.namespace,
+            deployment: &self.subject.deployment,
+        }
+    }
+
+    fn take(&mut self, table: &Table, expected: usize) {
+        let deployment = self.subject.deployment.clone();
+        let replica_set = self.subject.release.replica_set.clone();
+        let snapshot = table.snapshot(&self.subject.namespace, &|pod| made_for(&deployment, pod));
+        // A sample older than two looks says nothing about this one; scrapes are at most a minute apart.
+        let stale_after = (2 * self.subject.policy.interval).clamp(10, 300) as f64;
+        let own = |pod: &str| made_by(&replica_set, pod);
+        let coverage = Coverage {
+            belongs: &own,
+            expected,
+            born: self.subject.born,
+            stale_after,
+        };
+        let look = self.differ.look(&snapshot, coverage);
+        let other = |pod: &str| !made_by(&replica_set, pod);
+        let beside = self.others.look(
+            &snapshot,
+            Coverage {
+                belongs: &other,
+                expected: 0,
+                born: None,
+                stale_after,
+            },
+        );
+        if let (Ok(new), Ok(old), Some(comparison)) = (look.errors, beside.errors, &mut self.comparison) {
+            // A count that the comparison refuses was refused by the judge too: nothing is lost here.
+            let _ = comparison.look(old.n, old.bad, new.n, new.bad);
+        }
+        self.analysis.look(look);
+        let verdict = self.analysis.verdict();
+        if verdict.all_healthy() {
+            self.healthy_since.get_or_insert(verdict.at);
+        } else if verdict
+            .streaming()
+            .any(|trigger| !matches!(trigger.state, judge::State::Healthy | judge::State::Unknown(_)))
+        {
+            self.healthy_since = None;
+        }
+    }
+
+    /// What the looks so far say.
+    pub fn verdict(&self) -> Verdict {
+        self.analysis.verdict()
+    }
+
+    /// End of the newest look.
+    pub fn last_look(&self) -> Option<i64> {
+        self.analysis.last_look()
+    }
+
+    /// ln of the evidence that this release fails more often than the ones beside it, if some ran beside it.
+    pub fn worse_than_beside(&self) -> Option<f64> {
+        self.comparison
+            .as_ref()
+            .map(Comparison::log_evidence)
+            .filter(|evidence| evidence.is_finite() && *evidence != 0.0)
+    }
+}
+
+/// The design effects of a Deployment's last hours before `until`. `excluded` holds its incidents.
+pub async fn design_effects(
+    source: &Source,
+    subject: &Subject,
+    until: i64,
+    excluded: &[(i64, i64)],
+) -> Result<DesignEffects, QueryError> {
+    let narrow = Narrow {
+        namespace: &subject.namespace,
+        deployment: &subject.deployment,
+    };
+    let start = until - judge::HISTORY_SECONDS;
+    let tables = source
+        .history(&subject.metrics, narrow, start, until, judge::BLOCK_SECONDS)
+        .await?;
+    let deployment = subject.deployment.clone();
+    let all = |pod: &str| made_for(&deployment, pod);
+    let mut differ = Differ::default();
+    let looks: Vec<Look> = tables
+        .iter()
+        .map(|table| {
+            let snapshot = table.snapshot(&subject.namespace, &all);
+            let stale_after = judge::BLOCK_SECONDS as f64;
+            differ.look(
+                &snapshot,
+                Coverage {
+                    belongs: &all,
+                    expected: 0,
+                    born: None,
+                    stale_after,
+                },
+            )
+        })
+        .collect();
+    Ok(judge::design_effects(&subject.policy, &looks, excluded))
+}

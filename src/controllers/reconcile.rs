@@ -1,0 +1,440 @@
+//! Reconcile of one policy: the named steps, in order.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::controller::Action,
+};
+use serde_json::json;
+
+use crate::{
+    api::{FIELD_MANAGER, QualityPolicy},
+    controllers::{
+        apply::{Act, Done},
+        build, checkpoints,
+        context::{CallError, Context, PolicyObject, call},
+        gather::{Gathered, NotNow, gather},
+        judged::{Judged, Replicas, Subject, design_effects},
+        release,
+        status::{self, NotReady},
+    },
+    core::{
+        judge::{DesignEffects, Verdict},
+        plan::{Candidate, Hold, Observed, Plan, plan},
+        policy::Policy,
+        report::{Material, Past, report},
+    },
+    evidence::{presets::MetricSet, prometheus::Source},
+    meters::KindLabel,
+    validate,
+};
+
+/// Why a reconcile failed. It is tried again, each time later.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A call to the API server failed.
+    #[error("the API server: {0}")]
+    Call(#[from] CallError),
+    /// The judge could not be set up.
+    #[error("the judge: {0}")]
+    Judge(#[from] crate::core::stats::StatsError),
+    /// A bug. Only this policy stops.
+    #[error("a bug stopped this reconcile: {0}")]
+    Panic(String),
+}
+
+impl ReconcileError {
+    /// A stable word for the operator's own metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Call(_) => "api",
+            Self::Judge(_) => "judge",
+            Self::Panic(_) => "panic",
+        }
+    }
+}
+
+/// Something was written: the next step follows once the watch shows it.
+const AGAIN: Duration = Duration::from_millis(250);
+/// What a person must mend is looked at again now and then; a change of the objects comes by watch.
+const LATER: Duration = Duration::from_secs(60);
+
+/// One reconcile; a panic in it becomes an error of this policy alone.
+pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    context.meters.reconciles.inc();
+    let result = AssertUnwindSafe(step(&object, &context)).catch_unwind().await;
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(ReconcileError::Panic(text.unwrap_or_else(|| "no message".to_owned())))
+    })
+}
+
+/// What happens after an error: the same again, later.
+pub fn on_error(object: Arc<PolicyObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    context
+        .meters
+        .reconcile_errors
+        .get_or_create(&KindLabel {
+            kind: error.category().to_owned(),
+        })
+        .inc();
+    tracing::warn!(policy = %object.meta().name.clone().unwrap_or_default(),
+        namespace = %object.meta().namespace.clone().unwrap_or_default(), %error, "reconcile failed");
+    Action::requeue(Duration::from_secs(2))
+}
+
+async fn step(object: &PolicyObject, context: &Context) -> Result<Action, ReconcileError> {
+    let now = Timestamp::now();
+    let policy = match &object.0 {
+        Ok(policy) => policy,
+        Err(invalid) => return undecodable(object, context, &invalid.error, now).await,
+    };
+    let uid = policy.uid().unwrap_or_default();
+    let cell = context.judged(&uid);
+    let mut judged = cell.lock().await;
+    if policy.metadata.deletion_timestamp.is_some() {
+        *judged = None;
+        return Ok(Action::await_change());
+    }
+    let (rules, source, metrics) = match validated(policy, context) {
+        Ok(validated) => validated,
+        Err((reason, message)) => {
+            *judged = None;
+            let why = NotReady {
+                reason,
+                message: &message,
+                keep_release: false,
+            };
+            status::not_ready(context, policy, &why, now).await?;
+            return Ok(Action::requeue(LATER));
+        }
+    };
+    let gathered = match gather(&context.stores, policy) {
+        Ok(gathered) => gathered,
+        Err(not_now) => {
+            // While a rollout has no ReplicaSet yet, the old release's analysis waits; else it is over.
+            let pending = not_now == NotNow::RolloutPending;
+            if !pending {
+                *judged = None;
+                let why = NotReady {
+                    reason: not_now.reason(),
+                    message: &not_now.message(),
+                    keep_release: false,
+                };
+                status::not_ready(context, policy, &why, now).await?;
+            }
+            return Ok(Action::requeue(if pending { Duration::from_secs(1) } else { LATER }));
+        }
+    };
+    let grid = grid(now, rules.interval, source.settle());
+    let subject = subject(policy, &gathered, rules.clone(), metrics);
+    if judged.as_ref().is_none_or(|judged| judged.subject != subject) {
+        *judged = Some(start(policy, &gathered, &source, subject, grid).await?);
+    }
+    let Some(judged) = judged.as_mut() else {
+        return Ok(Action::requeue(AGAIN));
+    };
+    let before = judged.last_look();
+    judged.catch_up(&source, grid, replicas(&gathered)).await;
+    if judged.last_look() != before {
+        context.meters.looks.inc();
+        context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
+    }
+    let verdict = judged.verdict();
+    let complete = release::rollout_complete(&gathered.deployment);
+    if judged.running.is_empty()
+        && gathered
+            .newest
+            .status
+            .as_ref()
+            .is_some_and(|status| status.ready_replicas.unwrap_or(0) > 0)
+    {
+        judged.running = checkpoints::running_digests(context, &gathered.newest).await?;
+    }
+    let candidates: Vec<Candidate> = gathered
+        .checkpoints
+        .iter()
+        .map(|checkpoint| build::candidate(checkpoint, &rules, now.as_second()))
+        .collect();
+    let observed = observed(&gathered, judged, candidates, complete, now);
+    let plan = plan(&rules, &verdict, &observed);
+    let act = Act {
+        context,
+        policy,
+        gathered: &gathered,
+        verdict: &verdict,
+        running: &judged.running,
+        worse_than_beside: judged.worse_than_beside(),
+        now,
+    };
+    let mut wrote = act.apply(&plan).await? == Done::Wrote;
+    if !wrote {
+        let standing = checkpoints::Standing {
+            running: &judged.running,
+            healthy: verdict.all_healthy(),
+            healthy_since: judged.healthy_since,
+            settled: complete && plan == Plan::Hold(Hold::NoBreach) && observed.incident.is_none(),
+            at: verdict.at,
+        };
+        wrote = checkpoints::keep(context, policy, &rules, &gathered, &standing, now).await?;
+    }
+    let found = found(policy, &rules, &gathered, judged, &verdict, &observed.candidates, now);
+    wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
+    Ok(Action::requeue(if wrote {
+        AGAIN
+    } else {
+        until_next(now, rules.interval, source.settle())
+    }))
+}
+
+type Validated = (Arc<Policy>, Arc<Source>, Arc<MetricSet>);
+
+/// The policy as the core judges it, and its metrics source; or a reason and a message.
+fn validated(policy: &QualityPolicy, context: &Context) -> Result<Validated, (&'static str, String)> {
+    if policy.spec.paused {
+        return Err((
+            "Paused",
+            "the policy is paused: nothing is judged and nothing is done".to_owned(),
+        ));
+    }
+    let rules = validate::policy(&policy.spec).map_err(|invalid| ("InvalidSpec", invalid.to_string()))?;
+    let metrics = &policy.spec.metrics;
+    let source = match context.sources.get(&metrics.source) {
+        Some(Ok(source)) => source.clone(),
+        Some(Err(problem)) => {
+            return Err((
+                "SourceNotUsable",
+                format!("metrics source {}: {problem}", metrics.source),
+            ));
+        }
+        None => {
+            return Err((
+                "SourceNotFound",
+                format!("the operator's configuration has no metrics source {}", metrics.source),
+            ));
+        }
+    };
+    Ok((
+        Arc::new(rules),
+        source,
+        Arc::new(MetricSet::new(metrics.preset, metrics.custom.as_ref())),
+    ))
+}
+
+/// A stored object that does not decode stops only itself.
+async fn undecodable(
+    object: &PolicyObject,
+    context: &Context,
+    error: &str,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let (name, namespace) = (
+        object.meta().name.clone().unwrap_or_default(),
+        object.meta().namespace.clone().unwrap_or_default(),
+    );
+    tracing::warn!(policy = %name, %namespace, %error, "a policy does not decode");
+    let api: Api<PolicyObject> = Api::namespaced(context.client.clone(), &namespace);
+    let known = object.meta().managed_fields.is_some();
+    let condition = json!({
+        "type": "Ready", "status": "False", "reason": "Undecodable", "observedGeneration": object.meta().generation,
+        "message": format!("the stored policy does not decode: {error}"),
+        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    });
+    if known {
+        let patch = json!({"status": {"observedGeneration": object.meta().generation, "conditions": [condition]}});
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        call(api.patch_status(&name, &parameters, &Patch::Merge(patch))).await?;
+    }
+    Ok(Action::await_change())
+}
+
+/// The newest instant of the grid of looks whose scrapes are stored by now, unix seconds. Every policy of
+/// one interval shares the grid, and so the queries.
+fn grid(now: Timestamp, interval: i64, settle: Duration) -> i64 {
+    let settled = now.as_millisecond() - settle.as_millis() as i64;
+    settled.div_euclid(1_000).div_euclid(interval) * interval
+}
+
+fn until_next(now: Timestamp, interval: i64, settle: Duration) -> Duration {
+    let next = (grid(now, interval, settle) + interval) * 1_000 + settle.as_millis() as i64;
+    Duration::from_millis(u64::try_from(next - now.as_millisecond()).unwrap_or(0).max(20))
+}
+
+fn subject(policy: &QualityPolicy, gathered: &Gathered, rules: Arc<Policy>, metrics: Arc<MetricSet>) -> Subject {
+    let created = gathered.newest.creation_timestamp().map(|at| at.0.as_second());
+    Subject {
+        namespace: policy.namespace().unwrap_or_default(),
+        deployment: policy.spec.target_ref.name.clone(),
+        release: gathered.release.clone(),
+        born: created.filter(|_| !release::came_back(&gathered.newest)),
+        policy: rules,
+        metrics,
+    }
+}
+
+fn replicas(gathered: &Gathered) -> Replicas {
+    let ready = gathered
+        .newest
+        .status
+        .as_ref()
+        .and_then(|status| status.ready_replicas)
+        .unwrap_or(0);
+    let desired = gathered.deployment.spec.replicas.unwrap_or(1);
+    Replicas {
+        ready: usize::try_from(ready).unwrap_or(0),
+        desired: usize::try_from(desired).unwrap_or(0),
+    }
+}
+
+/// The analysis of the release that runs: taken up from the status after a restart, else begun.
+async fn start(
+    policy: &QualityPolicy,
+    gathered: &Gathered,
+    source: &Source,
+    subject: Subject,
+    grid: i64,
+) -> Result<Judged, ReconcileError> {
+    let interval = subject.policy.interval;
+    let recorded = policy.status.as_ref().and_then(|status| status.release.as_ref());
+    if let Some(known) = recorded.filter(|known| {
+        known.deployment_uid == subject.release.deployment_uid
+            && known.replica_set == subject.release.replica_set
+            && known.revision == subject.release.revision
+    }) {
+        let effect = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|effect: &f64| effect.is_finite() && *effect >= 1.0)
+        };
+        let from = &known.design_effects;
+        if let (Some(error_rate), Some(latency), Some(throughput)) = (
+            effect(&from.error_rate),
+            effect(&from.latency),
+            effect(&from.throughput),
+        ) {
+            let effects = DesignEffects {
+                error_rate,
+                latency,
+                throughput,
+                blocks: usize::try_from(from.blocks).unwrap_or(0),
+            };
+            let started = known.analysis_from.0.as_second();
+            // A changed interval has another grid.
+            let started = started.div_euclid(interval) * interval;
+            let first_ready = known.first_ready.as_ref().map(|at| at.0.as_second());
+            return Ok(Judged::new(subject, started, first_ready, effects)?);
+        }
+    }
+    // A release that came while its policy watched is judged from its first request on; what ran before the
+    // policy did is judged from now on.
+    let watched = recorded.is_some_and(|known| known.deployment_uid == subject.release.deployment_uid);
+    let started = match subject.born {
+        Some(born) if watched => (born.div_euclid(interval) * interval).min(grid),
+        _ => grid,
+    };
+    let excluded: Vec<(i64, i64)> = gathered
+        .incidents
+        .iter()
+        .map(|incident| {
+            let closed = incident
+                .status
+                .as_ref()
+                .and_then(|status| status.closed_at.as_ref())
+                .map(|at| at.0.as_second());
+            (incident.spec.onset.0.as_second(), closed.unwrap_or(grid))
+        })
+        .collect();
+    let effects = match design_effects(source, &subject, started, &excluded).await {
+        Ok(effects) => effects,
+        Err(error) => {
+            tracing::info!(policy = %policy.name_any(), %error, "no history: starting from the cautious design effect");
+            DesignEffects::default()
+        }
+    };
+    Ok(Judged::new(subject, started, None, effects)?)
+}
+
+fn observed(
+    gathered: &Gathered,
+    judged: &Judged,
+    candidates: Vec<Candidate>,
+    rollout_complete: bool,
+    now: Timestamp,
+) -> Observed {
+    let annotations = gathered.deployment.annotations();
+    Observed {
+        now: now.as_second(),
+        release: gathered.release.clone(),
+        images: release::template_images(&gathered.deployment),
+        running: judged.running.clone(),
+        rollout_complete,
+        annotated_incident: annotations.get(crate::api::ROLLBACK_ANNOTATION).cloned(),
+        incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
+        candidates,
+        last_rollback: gathered.last_rollback,
+    }
+}
+
+fn found(
+    policy: &QualityPolicy,
+    rules: &Policy,
+    gathered: &Gathered,
+    judged: &Judged,
+    verdict: &Verdict,
+    candidates: &[Candidate],
+    now: Timestamp,
+) -> crate::core::report::Report {
+    let incidents: Vec<Past> = gathered
+        .incidents
+        .iter()
+        .map(|incident| {
+            let status = incident.status.clone().unwrap_or_default();
+            Past {
+                name: incident.name_any(),
+                state: status.state,
+                severity: incident.spec.severity,
+                reason: incident.spec.reason.clone(),
+                rto: status.rto_seconds,
+                rpo: status.rpo_seconds,
+                opened: incident.creation_timestamp().map_or(0, |at| at.0.as_second()),
+            }
+        })
+        .collect();
+    let metrics = &policy.spec.metrics;
+    let preset = serde_json::to_value(metrics.preset)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned));
+    let metrics = format!("{}/{}", metrics.source, preset.unwrap_or_default());
+    report(&Material {
+        policy: rules,
+        verdict,
+        problem: judged.problem.as_deref(),
+        candidates,
+        incidents: &incidents,
+        metrics: &metrics,
+        now: now.as_second(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_lie_on_a_grid_that_all_policies_share_and_wait_for_the_scrapes() {
+        let settle = Duration::from_secs(1);
+        let at = |millisecond| Timestamp::from_millisecond(millisecond).unwrap();
+        assert_eq!(grid(at(1_000_016_000), 15, settle), 1_000_005 + 10);
+        assert_eq!(grid(at(1_000_015_999), 15, settle), 1_000_000 - 10 + 10);
+        assert_eq!(until_next(at(1_000_015_999), 15, settle), Duration::from_millis(20));
+        assert_eq!(until_next(at(1_000_016_000), 15, settle), Duration::from_secs(15));
+    }
+}

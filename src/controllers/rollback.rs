@@ -1,0 +1,136 @@
+//! The one write that changes production: the images of the named containers, fenced by the UID and
+//! resourceVersion of what was just read.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
+    controllers::{
+        context::{CallError, Context, call},
+        release,
+    },
+    core::plan::Candidate,
+};
+
+/// Why the Deployment was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRolledBack {
+    /// A call failed.
+    #[error("{0}")]
+    Call(#[from] CallError),
+    /// What was read just before the write is not what was judged.
+    #[error("{0}")]
+    Changed(&'static str),
+}
+
+/// Reads policy, checkpoint and Deployment anew (quorum reads, not the cache), compares them with what was
+/// judged, and changes the images. Any difference leaves everything as it is: the next reconcile decides on
+/// what there is then.
+pub async fn roll_back(
+    context: &Context,
+    policy: &QualityPolicy,
+    incident: &QualityIncident,
+    candidate: &Candidate,
+) -> Result<Deployment, NotRolledBack> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let policies: Api<QualityPolicy> = Api::namespaced(context.client.clone(), &namespace);
+    let checkpoints: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), &namespace);
+    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &namespace);
+
+    let now_policy = call(policies.get(&policy.name_any())).await?;
+    ensure(
+        now_policy.uid() == policy.uid(),
+        "the policy was deleted and created again",
+    )?;
+    ensure(!now_policy.spec.paused, "the policy is paused")?;
+    ensure(
+        now_policy.metadata.generation == policy.metadata.generation,
+        "the policy changed",
+    )?;
+    ensure(
+        now_policy.metadata.deletion_timestamp.is_none(),
+        "the policy is being deleted",
+    )?;
+
+    let checkpoint = call(checkpoints.get(&candidate.name)).await?;
+    ensure(
+        checkpoint.uid().as_deref() == Some(candidate.uid.as_str()),
+        "the checkpoint was deleted and created again",
+    )?;
+    ensure(!checkpoint.spec.revoked, "the checkpoint was revoked")?;
+    ensure(
+        checkpoint.metadata.deletion_timestamp.is_none(),
+        "the checkpoint is being deleted",
+    )?;
+    ensure(
+        checkpoint.spec.images == candidate.images,
+        "the checkpoint's images changed",
+    )?;
+    ensure(
+        checkpoint.spec.images.iter().all(|image| image.digest().is_some()),
+        "the checkpoint is not pinned by digest",
+    )?;
+
+    let deployment = call(deployments.get(&incident.spec.deployment.name)).await?;
+    ensure(
+        deployment.uid().as_deref() == Some(incident.spec.deployment.uid.as_str()),
+        "the Deployment was deleted and created again",
+    )?;
+    ensure(
+        deployment.metadata.deletion_timestamp.is_none(),
+        "the Deployment is being deleted",
+    )?;
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+    ensure(
+        observed >= deployment.metadata.generation,
+        "the Deployment has a newer template",
+    )?;
+    ensure(
+        release::revision(&deployment) == Some(incident.spec.revision.as_str()),
+        "the Deployment has a newer release",
+    )?;
+    let containers = release::template_images(&deployment);
+    let present = |container: &str| containers.iter().any(|(name, _)| name == container);
+    ensure(
+        candidate.images.iter().all(|image| present(&image.container)),
+        "the Deployment lacks a container of the checkpoint",
+    )?;
+
+    let images: Vec<_> = candidate
+        .images
+        .iter()
+        .map(|image| json!({"name": image.container, "image": image.image}))
+        .collect();
+    // A strategic merge patch finds containers by name. The UID and resourceVersion make the API server
+    // refuse it when anybody wrote in between; nothing but the images and one annotation is sent.
+    let patch = json!({
+        "metadata": {
+            "uid": incident.spec.deployment.uid,
+            "resourceVersion": deployment.resource_version(),
+            "annotations": {ROLLBACK_ANNOTATION: incident.name_any()},
+        },
+        "spec": {"template": {"spec": {"containers": images}}},
+    });
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let changed =
+        call(deployments.patch(&incident.spec.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
+    context.meters.rollbacks.inc();
+    context.meters.wrote("Deployment");
+    Ok(changed)
+}
+
+fn ensure(holds: bool, otherwise: &'static str) -> Result<(), NotRolledBack> {
+    if holds {
+        Ok(())
+    } else {
+        Err(NotRolledBack::Changed(otherwise))
+    }
+}

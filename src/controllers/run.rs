@@ -1,0 +1,312 @@
+//! Wires watches, caches and the controller, and runs until told to stop.
+
+use std::{collections::HashMap, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, channel::mpsc};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, ObjectMeta},
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::Config as ControllerConfig,
+        events::{Recorder, Reporter},
+        reflector::{self, Lookup, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    config::Config,
+    controllers::{
+        context::{Context, PolicyObject, Stores},
+        gather::policies_of,
+        reconcile::{on_error, reconcile},
+    },
+    evidence::prometheus::Source,
+    meters::{Meters, QueryLabels},
+};
+
+/// How many policies are reconciled at the same time.
+const CONCURRENCY: u16 = 32;
+
+/// Runs the controller until `stop`; calls `ready` once every cache has its first list.
+pub async fn run(
+    client: Client,
+    config: &Config,
+    meters: Arc<Meters>,
+    stop: CancellationToken,
+    ready: impl FnOnce() + Send + 'static,
+) {
+    let controller = Controller::new(Api::<PolicyObject>::all(client.clone()), watcher::Config::default());
+    let (triggers, triggered) = mpsc::unbounded();
+    let (deployments, deployment_stream) = watched::<Deployment>(&client, prune_deployment);
+    let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, prune_replica_set);
+    let (checkpoints, checkpoint_stream) = watched::<DeserializeGuard<RollbackCheckpoint>>(&client, prune);
+    let (incidents, incident_stream) = watched::<DeserializeGuard<QualityIncident>>(&client, prune);
+    let (reports, report_stream) = watched::<DeserializeGuard<QualityReport>>(&client, prune);
+    let stores = Stores {
+        policies: controller.store(),
+        deployments,
+        replica_sets,
+        checkpoints,
+        incidents,
+        reports,
+    };
+
+    let by_target = |stores: &Stores, namespace: Option<String>, target: String| {
+        policies_of(stores, namespace.as_deref(), |policy: &QualityPolicy| {
+            policy.spec.target_ref.name == target
+        })
+    };
+    let feeds = [
+        feed(deployment_stream, &stores, &triggers, move |stores, deployment| {
+            by_target(stores, deployment.metadata.namespace.clone(), deployment.name_any())
+        }),
+        feed(
+            replica_set_stream,
+            &stores,
+            &triggers,
+            move |stores, replica_set: &ReplicaSet| {
+                let owner = replica_set
+                    .owner_references()
+                    .iter()
+                    .find(|owner| owner.kind == "Deployment");
+                owner
+                    .map(|owner| by_target(stores, replica_set.metadata.namespace.clone(), owner.name.clone()))
+                    .unwrap_or_default()
+            },
+        ),
+        feed(
+            checkpoint_stream,
+            &stores,
+            &triggers,
+            move |stores, checkpoint: &DeserializeGuard<RollbackCheckpoint>| {
+                let target = checkpoint
+                    .0
+                    .as_ref()
+                    .map(|checkpoint| checkpoint.spec.target_ref.name.clone());
+                target
+                    .map(|target| by_target(stores, checkpoint.meta().namespace.clone(), target))
+                    .unwrap_or_default()
+            },
+        ),
+        feed(
+            incident_stream,
+            &stores,
+            &triggers,
+            |stores, incident: &DeserializeGuard<QualityIncident>| {
+                let Ok(incident) = &incident.0 else { return Vec::new() };
+                let name = incident.spec.policy.name.clone();
+                policies_of(stores, incident.metadata.namespace.as_deref(), |policy| {
+                    policy.name_any() == name
+                })
+            },
+        ),
+        feed(
+            report_stream,
+            &stores,
+            &triggers,
+            |stores, report: &DeserializeGuard<QualityReport>| {
+                let name = report.meta().name.clone().unwrap_or_default();
+                policies_of(stores, report.meta().namespace.as_deref(), |policy| {
+                    policy.name_any() == name
+                })
+            },
+        ),
+    ];
+    let feeds: Vec<_> = feeds
+        .into_iter()
+        .map(|feed| tokio::spawn(until(stop.clone(), feed)))
+        .collect();
+
+    let reporter = Reporter {
+        controller: "quality-officer".to_owned(),
+        instance: std::env::var("POD_NAME").ok(),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let sources = sources(config, &meters);
+    let context = Arc::new(Context::new(client, stores.clone(), sources, recorder, meters));
+    let synced = tokio::spawn(until(stop.clone(), announce(stores.clone(), ready)));
+    let tidy = tokio::spawn(until(stop.clone(), tidy(context.clone())));
+
+    let finished = stop.clone();
+    let sync = Arc::new(tokio::sync::OnceCell::new());
+    controller
+        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .reconcile_on(triggered)
+        .graceful_shutdown_on(async move { finished.cancelled().await })
+        .run(
+            move |object, context: Arc<Context>| {
+                let sync = sync.clone();
+                async move {
+                    // No action before every cache has its first list.
+                    sync.get_or_init(|| wait_until_synced(context.stores.clone())).await;
+                    reconcile(object, context).await
+                }
+            },
+            on_error,
+            context,
+        )
+        .for_each(|result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "the controller");
+            }
+            std::future::ready(())
+        })
+        .await;
+    synced.abort();
+    tidy.abort();
+    for feed in feeds {
+        feed.abort();
+    }
+}
+
+async fn wait_until_synced(stores: Stores) {
+    // A writer is dropped only when the process ends.
+    let _ = tokio::join!(
+        stores.policies.wait_until_ready(),
+        stores.deployments.wait_until_ready(),
+        stores.replica_sets.wait_until_ready(),
+        stores.checkpoints.wait_until_ready(),
+        stores.incidents.wait_until_ready(),
+        stores.reports.wait_until_ready(),
+    );
+}
+
+async fn announce(stores: Stores, ready: impl FnOnce()) {
+    wait_until_synced(stores).await;
+    tracing::info!("caches are synced");
+    ready();
+}
+
+/// Forgets the analyses of policies that are gone.
+async fn tidy(context: Arc<Context>) {
+    let mut often = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        often.tick().await;
+        let known: std::collections::HashSet<String> = context
+            .stores
+            .policies
+            .state()
+            .iter()
+            .filter_map(|policy| policy.meta().uid.clone())
+            .collect();
+        context.forget_all_but(&|uid| known.contains(uid));
+    }
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
+    }
+}
+
+fn sources(config: &Config, meters: &Arc<Meters>) -> HashMap<String, Result<Arc<Source>, String>> {
+    config
+        .metrics_sources
+        .iter()
+        .map(|(name, settings)| {
+            let meters = meters.clone();
+            let on_error = Arc::new(move |source: &str, category: &'static str| {
+                meters
+                    .query_errors
+                    .get_or_create(&QueryLabels {
+                        source: source.to_owned(),
+                        category: category.to_owned(),
+                    })
+                    .inc();
+            });
+            let source = Source::new(name, settings, on_error)
+                .map(Arc::new)
+                .map_err(|error| error.to_string());
+            if let Err(problem) = &source {
+                tracing::error!(source = %name, %problem, "a metrics source is not usable");
+            }
+            (name.clone(), source)
+        })
+        .collect()
+}
+
+/// A cache of all objects of one kind and the stream that fills it.
+fn watched<K>(client: &Client, prune: fn(&mut K)) -> (Store<K>, impl Stream<Item = K> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    <K as Resource>::DynamicType: Hash + Eq + Default,
+{
+    let (store, writer) = reflector::store();
+    let stream = watcher(Api::<K>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .reflect(writer)
+        .touched_objects()
+        .filter_map(|object| async move {
+            object
+                .inspect_err(|error| tracing::debug!(%error, kind = %<K as Resource>::kind(&()), "watch"))
+                .ok()
+        });
+    (store, stream)
+}
+
+/// Sends the policies that each object concerns to the controller.
+fn feed<K: Send + 'static>(
+    stream: impl Stream<Item = K> + Send + 'static,
+    stores: &Stores,
+    triggers: &mpsc::UnboundedSender<ObjectRef<PolicyObject>>,
+    concerns: impl Fn(&Stores, &K) -> Vec<ObjectRef<PolicyObject>> + Send + 'static,
+) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (stores, triggers) = (stores.clone(), triggers.clone());
+    Box::pin(async move {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(object) = stream.next().await {
+            for policy in concerns(&stores, &object) {
+                // The receiver lives as long as the controller.
+                let _ = triggers.unbounded_send(policy);
+            }
+        }
+    })
+}
+
+fn prune_meta(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+fn prune<K: Resource>(object: &mut K) {
+    prune_meta(object.meta_mut());
+}
+
+/// Keeps names and images of containers: the rest of a pod template is not looked at.
+fn prune_template(template: &mut k8s_openapi::api::core::v1::PodTemplateSpec) {
+    let Some(spec) = &mut template.spec else { return };
+    let containers = std::mem::take(&mut spec.containers);
+    *spec = k8s_openapi::api::core::v1::PodSpec {
+        containers: containers
+            .into_iter()
+            .map(|container| k8s_openapi::api::core::v1::Container {
+                name: container.name,
+                image: container.image,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+}
+
+fn prune_deployment(deployment: &mut Deployment) {
+    prune_meta(&mut deployment.metadata);
+    prune_template(&mut deployment.spec.template);
+}
+
+fn prune_replica_set(replica_set: &mut ReplicaSet) {
+    prune_meta(&mut replica_set.metadata);
+    if let Some(template) = replica_set.spec.template.as_mut() {
+        prune_template(template);
+    }
+}

@@ -1,0 +1,327 @@
+//! Update status: the policy's own status and its living report. Numbers that move from look to look are
+//! written when a verdict moves and every few minutes, so that a converged operator is silent.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
+
+use crate::{
+    api::{
+        DesignEffects, FIELD_MANAGER, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
+        QualityReportSpec, QualityReportStatus, ReleaseStatus, TARGET_LABEL, TriggerStatus,
+        conditions::{self, Status},
+    },
+    controllers::{
+        build,
+        context::{CallError, Context, call},
+        judged::Judged,
+    },
+    core::report::{Health, Report},
+};
+
+/// Figures are written at least this often, seconds.
+const REFRESH_SECONDS: i64 = 240;
+
+/// What a policy's status says when it cannot be judged.
+pub struct NotReady<'a> {
+    /// CamelCase.
+    pub reason: &'a str,
+    /// In words.
+    pub message: &'a str,
+    /// The release under judgement stays on record.
+    pub keep_release: bool,
+}
+
+/// Says why a policy is not judged.
+pub async fn not_ready(
+    context: &Context,
+    policy: &QualityPolicy,
+    why: &NotReady<'_>,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    let mut status = policy.status.clone().unwrap_or_default();
+    let generation = policy.metadata.generation;
+    status.observed_generation = generation;
+    let at = Time(now);
+    conditions::set(
+        &mut status.conditions,
+        "Ready",
+        Status::False,
+        why.reason,
+        why.message,
+        generation,
+        &at,
+    );
+    if !why.keep_release {
+        conditions::set(
+            &mut status.conditions,
+            "Judged",
+            Status::Unknown,
+            why.reason,
+            why.message,
+            generation,
+            &at,
+        );
+        status.release = None;
+        status.triggers.clear();
+        status.verdict.clear();
+    }
+    write_policy(context, policy, status, now).await
+}
+
+/// Writes what was found; returns whether something was written.
+pub async fn update(
+    context: &Context,
+    policy: &QualityPolicy,
+    report: Option<&QualityReport>,
+    judged: &Judged,
+    found: &Report,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    let generation = policy.metadata.generation;
+    let at = Time(now);
+    let mut status = policy.status.clone().unwrap_or_default();
+    status.observed_generation = generation;
+    let set = |list: &mut Vec<Condition>, kind: &str, status: Status, reason: &str, message: &str| {
+        conditions::set(list, kind, status, reason, message, generation, &at);
+    };
+    set(
+        &mut status.conditions,
+        "Ready",
+        Status::True,
+        "Judging",
+        "the Deployment is judged",
+    );
+    match &found.unknown {
+        None => set(
+            &mut status.conditions,
+            "Judged",
+            Status::True,
+            "EvidenceUsable",
+            "the last look had usable evidence for every trigger",
+        ),
+        Some((reason, message)) => set(&mut status.conditions, "Judged", Status::Unknown, reason, message),
+    }
+    let (met, reason) = match found.health {
+        Health::Healthy => (Status::True, "Healthy"),
+        Health::Caution => (Status::Unknown, "Caution"),
+        Health::Breach => (Status::False, "Breach"),
+    };
+    set(
+        &mut status.conditions,
+        "SLOsMet",
+        met,
+        reason,
+        &found.findings.first().cloned().unwrap_or_default(),
+    );
+    match &found.rollback {
+        Ok(checkpoint) => {
+            set(
+                &mut status.conditions,
+                "RollbackReady",
+                Status::True,
+                "CheckpointReady",
+                &format!("checkpoint {checkpoint} may be used"),
+            );
+        }
+        Err(reason) => set(
+            &mut status.conditions,
+            "RollbackReady",
+            Status::False,
+            "NoCheckpointReady",
+            reason,
+        ),
+    }
+    found.health.name().clone_into(&mut status.verdict);
+    found.rollback_word().clone_into(&mut status.rollback);
+    status.incident.clone_from(&found.open_incident);
+    status.release = Some(release_status(judged));
+    status.triggers = found.triggers.iter().map(build::trigger_status).collect();
+    let wrote = write_policy(context, policy, status.clone(), now).await?;
+    Ok(write_report(context, policy, report, &status, found, now).await? || wrote)
+}
+
+fn release_status(judged: &Judged) -> ReleaseStatus {
+    let release = &judged.subject.release;
+    let decimal = |value: f64| format!("{value:.4}");
+    ReleaseStatus {
+        deployment_uid: release.deployment_uid.clone(),
+        replica_set: release.replica_set.clone(),
+        revision: release.revision.clone(),
+        analysis_from: build::time(judged.started),
+        first_ready: judged.first_ready.map(build::time),
+        design_effects: DesignEffects {
+            error_rate: decimal(judged.effects.error_rate),
+            latency: decimal(judged.effects.latency),
+            throughput: decimal(judged.effects.throughput),
+            blocks: i32::try_from(judged.effects.blocks).unwrap_or(i32::MAX),
+        },
+    }
+}
+
+async fn write_policy(
+    context: &Context,
+    policy: &QualityPolicy,
+    mut status: QualityPolicyStatus,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    let known = policy.status.clone().unwrap_or_default();
+    let moved = moves(&known.conditions, &status.conditions)
+        || trigger_moves(&known.triggers, &status.triggers)
+        || known.release != status.release
+        || (
+            &known.verdict,
+            &known.rollback,
+            &known.incident,
+            known.observed_generation,
+        ) != (
+            &status.verdict,
+            &status.rollback,
+            &status.incident,
+            status.observed_generation,
+        );
+    if !moved && (!is_due(known.updated_at.as_ref(), now) || known.triggers == status.triggers) {
+        return Ok(false);
+    }
+    status.updated_at = Some(Time(now));
+    let mut changed = policy.clone();
+    changed.status = Some(status);
+    let api: Api<QualityPolicy> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let parameters = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match call(api.replace_status(&policy.name_any(), &parameters, &changed)).await {
+        Ok(_) => {
+            context.meters.wrote("QualityPolicy");
+            Ok(true)
+        }
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_due(updated_at: Option<&Time>, now: Timestamp) -> bool {
+    updated_at.is_none_or(|at| now.as_second() - at.0.as_second() >= REFRESH_SECONDS)
+}
+
+/// Whether some condition has another status or reason.
+fn moves(known: &[Condition], new: &[Condition]) -> bool {
+    let key = |condition: &Condition| {
+        (
+            condition.type_.clone(),
+            condition.status.clone(),
+            condition.reason.clone(),
+            condition.observed_generation,
+        )
+    };
+    known.len() != new.len() || known.iter().map(key).ne(new.iter().map(key))
+}
+
+/// Whether some trigger has another verdict, or its evidence another order of magnitude while it grows.
+fn trigger_moves(known: &[TriggerStatus], new: &[TriggerStatus]) -> bool {
+    let decade = |evidence: &str| {
+        let odds = evidence.strip_suffix(" : 1").unwrap_or("1");
+        odds.bytes().filter(u8::is_ascii_digit).count().saturating_sub(1)
+    };
+    let key = |trigger: &TriggerStatus| {
+        // A reading that is missing once comes back; what is told is that it stays away.
+        (
+            trigger.name.clone(),
+            trigger.verdict.clone(),
+            trigger.reason.clone(),
+            decade(&trigger.evidence),
+            trigger.note.clone(),
+        )
+    };
+    known.len() != new.len() || known.iter().map(key).ne(new.iter().map(key))
+}
+
+async fn write_report(
+    context: &Context,
+    policy: &QualityPolicy,
+    report: Option<&QualityReport>,
+    policy_status: &QualityPolicyStatus,
+    found: &Report,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    let api: Api<QualityReport> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let parameters = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let Some(known) = report else {
+        match call(api.create(&parameters, &new_report(policy))).await {
+            Ok(_) => context.meters.wrote("QualityReport"),
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        return Ok(true);
+    };
+    let old = known.status.clone().unwrap_or_default();
+    let mut status = QualityReportStatus {
+        conditions: policy_status
+            .conditions
+            .iter()
+            .filter(|condition| condition.type_ != "Ready")
+            .cloned()
+            .collect(),
+        verdict: policy_status.verdict.clone(),
+        slos: found.slos(),
+        rollback: policy_status.rollback.clone(),
+        p95: found.p95.clone(),
+        rps: found.rps.clone(),
+        errors: found.errors.clone(),
+        compliance: found.compliance.clone(),
+        incident: found.last_incident.clone().unwrap_or_default(),
+        slo_summary: found.summary.iter().map(crate::api::SloRow::from).collect(),
+        findings: found.findings.iter().take(16).cloned().collect(),
+        updated_at: old.updated_at.clone(),
+    };
+    let statuses = |status: &QualityReportStatus| {
+        status
+            .slo_summary
+            .iter()
+            .map(|row| row.status.clone())
+            .collect::<Vec<_>>()
+    };
+    let moved = moves(&old.conditions, &status.conditions)
+        || statuses(&old) != statuses(&status)
+        || (&old.verdict, &old.rollback, &old.incident, &old.slos)
+            != (&status.verdict, &status.rollback, &status.incident, &status.slos);
+    if !moved && (!is_due(old.updated_at.as_ref(), now) || old == status) {
+        return Ok(false);
+    }
+    status.updated_at = Some(Time(now));
+    let mut changed = known.clone();
+    changed.status = Some(status);
+    match call(api.replace_status(&known.name_any(), &parameters, &changed)).await {
+        Ok(_) => {
+            context.meters.wrote("QualityReport");
+            Ok(true)
+        }
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn new_report(policy: &QualityPolicy) -> QualityReport {
+    let labels = [
+        (POLICY_LABEL.to_owned(), build::label(&policy.name_any())),
+        (TARGET_LABEL.to_owned(), build::label(&policy.spec.target_ref.name)),
+    ];
+    QualityReport {
+        metadata: ObjectMeta {
+            name: Some(policy.name_any()),
+            namespace: policy.namespace(),
+            labels: Some(labels.into()),
+            ..ObjectMeta::default()
+        },
+        spec: QualityReportSpec {
+            policy_ref: LocalReference {
+                name: policy.name_any(),
+            },
+        },
+        status: None,
+    }
+}

@@ -1,0 +1,413 @@
+//! The report: what a reader needs first, from a verdict and what the cluster shows. Pure.
+
+use crate::core::{
+    incident::{IncidentState, Severity, Trigger},
+    judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
+    plan::Candidate,
+    policy::Policy,
+    stats::Interval,
+    words::{self, UNKNOWN},
+};
+
+/// The verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing misses its objective.
+    Healthy,
+    /// Something cannot be told, or the way back is not sure.
+    Caution,
+    /// The release is in breach, or its incident is not over.
+    Breach,
+}
+
+impl Health {
+    /// As a column shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "HEALTHY",
+            Self::Caution => "CAUTION",
+            Self::Breach => "BREACH",
+        }
+    }
+}
+
+/// How one SLO stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Kept.
+    Passing,
+    /// Missed.
+    Failing,
+    /// The evidence cannot tell.
+    Undetermined,
+    /// There is no evidence. Never a pass.
+    Unsupported,
+}
+
+impl Standing {
+    /// As the summary shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "PASSING",
+            Self::Failing => "FAILING",
+            Self::Undetermined => "UNDETERMINED",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// One line of the SLO summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slo {
+    /// The SLO.
+    pub name: &'static str,
+    /// Its target.
+    pub target: String,
+    /// Its value with CI95 and n.
+    pub current: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Where the value comes from.
+    pub evidence: String,
+}
+
+/// A past or present incident, as far as a report needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: IncidentState,
+    /// What it asks for.
+    pub severity: Severity,
+    /// Its one-line reason.
+    pub reason: String,
+    /// Breach onset to recovered, seconds.
+    pub rto: Option<i64>,
+    /// Last certification to breach onset, seconds.
+    pub rpo: Option<i64>,
+    /// When it was opened, unix seconds.
+    pub opened: i64,
+}
+
+/// What a report is made from.
+pub struct Material<'a> {
+    /// The objectives.
+    pub policy: &'a Policy,
+    /// The judge's word.
+    pub verdict: &'a Verdict,
+    /// Why the last look had no evidence, in words.
+    pub problem: Option<&'a str>,
+    /// The checkpoints.
+    pub candidates: &'a [Candidate],
+    /// The incidents, oldest first.
+    pub incidents: &'a [Past],
+    /// Where the metrics come from: `source/preset`.
+    pub metrics: &'a str,
+    /// Now, unix seconds.
+    pub now: i64,
+}
+
+/// The report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The verdict in one word.
+    pub health: Health,
+    /// The checkpoint that may be used, or why none may.
+    pub rollback: Result<String, String>,
+    /// Why some trigger is unknown: reason and message.
+    pub unknown: Option<(String, String)>,
+    /// The judge's triggers.
+    pub triggers: Vec<TriggerVerdict>,
+    /// Exactly six.
+    pub summary: Vec<Slo>,
+    /// The latency quantile for its column.
+    pub p95: String,
+    /// Requests per second for its column.
+    pub rps: String,
+    /// Share of failed requests for its column.
+    pub errors: String,
+    /// Compliance uplift for its column.
+    pub compliance: String,
+    /// The incident that is not closed.
+    pub open_incident: Option<String>,
+    /// The incident that is not closed, or the last one of a day.
+    pub last_incident: Option<String>,
+    /// What a reader should know or do, most urgent first.
+    pub findings: Vec<String>,
+}
+
+impl Report {
+    /// `READY` or `AT RISK`.
+    pub fn rollback_word(&self) -> &'static str {
+        if self.rollback.is_ok() { "READY" } else { "AT RISK" }
+    }
+
+    /// How many of the six SLOs pass.
+    pub fn slos(&self) -> String {
+        let passing = self
+            .summary
+            .iter()
+            .filter(|slo| slo.standing == Standing::Passing)
+            .count();
+        format!("{passing}/{}", self.summary.len())
+    }
+}
+
+/// A closed incident is shown in the column for this long, seconds.
+const SHOWN_SECONDS: i64 = 86_400;
+
+/// Makes the report.
+pub fn report(material: &Material<'_>) -> Report {
+    let verdict = material.verdict;
+    let open = material.incidents.iter().filter(|incident| !incident.state.is_closed());
+    let open_rollback = open.clone().find(|incident| incident.severity == Severity::Rollback);
+    let open_any = open_rollback.or_else(|| open.clone().next());
+    let recent = material
+        .incidents
+        .iter()
+        .rfind(|incident| material.now - incident.opened < SHOWN_SECONDS);
+    let rollback = readiness(material.candidates);
+    let unknown = unknown(material);
+    let in_breach = verdict.streaming().any(TriggerVerdict::in_breach) || open_rollback.is_some();
+    let doubtful = unknown.is_some()
+        || rollback.is_err()
+        || open_any.is_some()
+        || verdict.blind_since.is_some()
+        || verdict.alerting().any(TriggerVerdict::in_breach)
+        || verdict
+            .streaming()
+            .any(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS);
+    let health = match (in_breach, doubtful) {
+        (true, _) => Health::Breach,
+        (false, true) => Health::Caution,
+        (false, false) => Health::Healthy,
+    };
+    let shown = |trigger: Trigger| verdict.trigger(trigger).map(words::figures);
+    let value = |trigger: Trigger| shown(trigger).map_or_else(|| UNKNOWN.to_owned(), |figures| figures.value);
+    Report {
+        health,
+        findings: findings(material, open_any, &rollback, unknown.as_ref()),
+        rollback,
+        unknown,
+        triggers: verdict.triggers.clone(),
+        summary: summary(material),
+        p95: value(Trigger::Latency),
+        rps: verdict
+            .trigger(Trigger::Throughput)
+            .and_then(|trigger| trigger.estimate.as_ref())
+            .map_or_else(|| UNKNOWN.to_owned(), |estimate| format!("{:.0}", estimate.value)),
+        errors: value(Trigger::ErrorRate),
+        compliance: UNKNOWN.to_owned(),
+        open_incident: open_any.map(|incident| incident.name.clone()),
+        last_incident: open_any.or(recent).map(|incident| incident.name.clone()),
+    }
+}
+
+/// The newest usable checkpoint, or why there is none.
+fn readiness(candidates: &[Candidate]) -> Result<String, String> {
+    let newest = candidates
+        .iter()
+        .filter(|candidate| candidate.usable.is_ok())
+        .max_by_key(|candidate| candidate.certified);
+    if let Some(candidate) = newest {
+        return Ok(candidate.name.clone());
+    }
+    let why = candidates
+        .iter()
+        .max_by_key(|candidate| candidate.certified)
+        .and_then(|candidate| {
+            candidate
+                .usable
+                .as_ref()
+                .err()
+                .map(|reason| format!("checkpoint {} may not be used: {reason}", candidate.name))
+        });
+    Err(why.unwrap_or_else(|| "no checkpoint is registered for this Deployment".to_owned()))
+}
+
+fn unknown(material: &Material<'_>) -> Option<(String, String)> {
+    if let Some(since) = material.verdict.blind_since {
+        let blind = material.now - since;
+        // In whole minutes: a message that counts seconds would be written at every look.
+        let message = format!(
+            "no usable metric of the running pods for {} min, though the source answers",
+            blind / 60
+        );
+        return Some(("Blind".to_owned(), message));
+    }
+    let unknown = material.verdict.streaming().find_map(|trigger| match trigger.state {
+        State::Unknown(unknown) => Some((trigger.trigger, unknown)),
+        _ => None,
+    });
+    let (trigger, reason) = unknown?;
+    let detail = material
+        .problem
+        .map_or_else(String::new, |problem| format!(": {problem}"));
+    Some((
+        reason.reason().to_owned(),
+        format!("{} is not known{detail}; nothing is decided on it", trigger.words()),
+    ))
+}
+
+fn findings(
+    material: &Material<'_>,
+    open: Option<&Past>,
+    rollback: &Result<String, String>,
+    unknown: Option<&(String, String)>,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    findings.extend(open.map(|incident| {
+        format!(
+            "incident {} is {}: {}",
+            incident.name,
+            incident.state.name(),
+            incident.reason
+        )
+    }));
+    findings.extend(
+        material
+            .verdict
+            .triggers
+            .iter()
+            .filter(|trigger| trigger.in_breach())
+            .map(words::sentence),
+    );
+    findings.extend(unknown.map(|(_, message)| message.clone()));
+    findings.extend(
+        rollback
+            .as_ref()
+            .err()
+            .map(|reason| format!("rollback is at risk: {reason}")),
+    );
+    findings.extend(
+        material
+            .verdict
+            .triggers
+            .iter()
+            .filter(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS)
+            .map(|trigger| format!("undetermined: {}", words::sentence(trigger))),
+    );
+    findings
+}
+
+fn summary(material: &Material<'_>) -> Vec<Slo> {
+    let policy = material.policy;
+    let slo = |name, target: Option<String>, trigger| slo_of(material, name, target, trigger);
+    vec![
+        Slo {
+            name: "Compliance@1",
+            target: "≥ +10%".to_owned(),
+            current: UNKNOWN.to_owned(),
+            standing: Standing::Unsupported,
+            evidence: "unsupported: no evaluation evidence".to_owned(),
+        },
+        slo(
+            "P95 Latency",
+            policy
+                .latency
+                .map(|latency| format!("< {}", words::milliseconds(latency.target))),
+            Trigger::Latency,
+        ),
+        slo(
+            "Throughput",
+            policy
+                .throughput
+                .map(|throughput| format!("≥ {:.0}/s", throughput.target)),
+            Trigger::Throughput,
+        ),
+        slo(
+            "Error Rate",
+            policy.error_rate.map(|max| format!("< {}", words::percent(max))),
+            Trigger::ErrorRate,
+        ),
+        recovery("RTO", policy.rto, material.incidents, |incident| incident.rto),
+        recovery("RPO", policy.rpo, material.incidents, |incident| incident.rpo),
+    ]
+}
+
+fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, trigger: Trigger) -> Slo {
+    let verdict = material.verdict.trigger(trigger);
+    let (Some(target), Some(verdict)) = (target, verdict) else {
+        return Slo {
+            name,
+            target: UNKNOWN.to_owned(),
+            current: UNKNOWN.to_owned(),
+            standing: Standing::Unsupported,
+            evidence: "unsupported: the policy does not judge it".to_owned(),
+        };
+    };
+    let standing = match verdict.state {
+        State::Unknown(_) => Standing::Unsupported,
+        State::Breach => Standing::Failing,
+        State::Undetermined => Standing::Undetermined,
+        State::Healthy if (verdict.n() as f64) < LEAST_REQUESTS => Standing::Undetermined,
+        State::Healthy if trigger == Trigger::Throughput => throughput(material, verdict),
+        State::Healthy => Standing::Passing,
+    };
+    let figures = words::figures(verdict);
+    let current = match figures.n {
+        0 => UNKNOWN.to_owned(),
+        n => format!(
+            "{} (CI95 {}, n = {})",
+            figures.value,
+            figures.ci95,
+            words::thousands(n as f64)
+        ),
+    };
+    Slo {
+        name,
+        target,
+        current,
+        standing,
+        evidence: format!("metrics {}", material.metrics),
+    }
+}
+
+/// Over the floor the release is no breach; the SLO itself is the target, where there is demand for it.
+fn throughput(material: &Material<'_>, verdict: &TriggerVerdict) -> Standing {
+    let target = material.policy.throughput.map_or(0.0, |throughput| throughput.target);
+    match &verdict.estimate {
+        Some(estimate) if estimate.value >= target || !verdict.note.is_empty() => Standing::Passing,
+        Some(estimate) if estimate.ci95.high < target => Standing::Failing,
+        _ => Standing::Undetermined,
+    }
+}
+
+/// RTO or RPO over the incidents that were rolled back: every one must keep the objective.
+fn recovery(name: &'static str, objective: i64, incidents: &[Past], pick: impl Fn(&Past) -> Option<i64>) -> Slo {
+    let values: Vec<f64> = incidents
+        .iter()
+        .filter_map(pick)
+        .map(|seconds| seconds as f64)
+        .collect();
+    let target = format!("≤ {}", words::span(objective));
+    let Some(last) = values.last() else {
+        return Slo {
+            name,
+            target,
+            current: UNKNOWN.to_owned(),
+            standing: Standing::Unsupported,
+            evidence: "unsupported: no rollback and no drill yet".to_owned(),
+        };
+    };
+    let interval = log_interval(&values);
+    let shown = interval.map_or_else(
+        || UNKNOWN.to_owned(),
+        |interval| words::interval(interval, |seconds| words::span(seconds.round() as i64)),
+    );
+    let kept = values.iter().all(|seconds| *seconds <= objective as f64);
+    Slo {
+        name,
+        target,
+        current: format!("{} (CI95 {shown}, n = {})", words::span(*last as i64), values.len()),
+        standing: if kept { Standing::Passing } else { Standing::Failing },
+        evidence: format!("{} incidents", values.len()),
+    }
+}
+
+fn log_interval(values: &[f64]) -> Option<Interval> {
+    crate::core::stats::recovery::typical_time(values)
+        .ok()
+        .map(|estimate| estimate.ci95)
+}

@@ -1,0 +1,207 @@
+//! Numbers in words: one place decides how many digits a reader gets. Numbers, not adjectives.
+
+use crate::core::{
+    incident::Trigger,
+    judge::{State, TriggerVerdict},
+    stats::{Estimate, Interval},
+};
+
+/// What is printed where nothing is known.
+pub const UNKNOWN: &str = "—";
+
+/// Evidence as odds, two digits: `88,000 : 1`, `1 : 3`.
+pub fn odds(log_evidence: f64) -> String {
+    if log_evidence.is_nan() || log_evidence == f64::NEG_INFINITY {
+        return "0 : 1".to_owned();
+    }
+    let magnitude = log_evidence.abs();
+    // Beyond this the digits say nothing more, and exp would overflow.
+    let number = if magnitude > 30.0 {
+        "10,000,000,000,000".to_owned()
+    } else {
+        thousands(two_digits(magnitude.exp()))
+    };
+    let over = if magnitude > 30.0 { "over " } else { "" };
+    if log_evidence >= 0.0 {
+        format!("{over}{number} : 1")
+    } else {
+        format!("1 : {over}{number}")
+    }
+}
+
+fn two_digits(value: f64) -> f64 {
+    if value < 100.0 {
+        return value.round();
+    }
+    let unit = 10_f64.powf(value.log10().floor() - 1.0);
+    (value / unit).round() * unit
+}
+
+/// A whole number with thousands separated: `7,412`.
+pub fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.max(0.0));
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share as a percentage: three digits under 1 %, one decimal above.
+pub fn percent(share: f64) -> String {
+    format!("{}%", percent_number(share))
+}
+
+fn percent_number(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent.is_infinite() {
+        return "∞".to_owned();
+    }
+    if percent < 0.995 {
+        format!("{percent:.2}")
+    } else {
+        format!("{percent:.1}")
+    }
+}
+
+/// Seconds as milliseconds: `463ms`; `∞` where the histogram cannot tell.
+pub fn milliseconds(seconds: f64) -> String {
+    if seconds.is_infinite() {
+        "∞".to_owned()
+    } else {
+        format!("{:.0}ms", seconds * 1e3)
+    }
+}
+
+/// A length of time for a column: `41s`, `2m`, `1h5m`.
+pub fn span(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..=119 => format!("{seconds}s"),
+        seconds @ 120..=3_599 => format!("{}m", (seconds + 30) / 60),
+        seconds => format!("{}h{}m", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// An interval in the unit that `print` writes: `2.7% to 3.5%`.
+pub fn interval(interval: Interval, print: impl Fn(f64) -> String) -> String {
+    format!("{} to {}", print(interval.low), print(interval.high))
+}
+
+/// What a trigger is about, printed: value, interval, limit.
+pub struct Figures {
+    /// The point estimate.
+    pub value: String,
+    /// Its CI95.
+    pub ci95: String,
+    /// How many requests or samples.
+    pub n: u64,
+    /// The limit.
+    pub limit: String,
+}
+
+/// The figures of a trigger in the unit that its objective has: a latency in milliseconds, not a share.
+pub fn figures(verdict: &TriggerVerdict) -> Figures {
+    let print: fn(f64) -> String = match verdict.trigger {
+        Trigger::ErrorRate | Trigger::GpuUtilization | Trigger::GpuMemory | Trigger::Blind => percent,
+        Trigger::Latency => milliseconds,
+        Trigger::Throughput => |rate| format!("{rate:.1}/s"),
+    };
+    let shown: Option<&Estimate> = match verdict.trigger {
+        Trigger::Latency | Trigger::GpuUtilization | Trigger::GpuMemory => verdict.level.as_ref(),
+        Trigger::ErrorRate | Trigger::Throughput | Trigger::Blind => verdict.estimate.as_ref(),
+    };
+    let limit = print(verdict.level_limit.unwrap_or(verdict.limit));
+    match shown {
+        Some(estimate) => Figures {
+            value: print(estimate.value),
+            ci95: interval(estimate.ci95, print),
+            n: estimate.n,
+            limit,
+        },
+        None => Figures {
+            value: UNKNOWN.to_owned(),
+            ci95: UNKNOWN.to_owned(),
+            n: 0,
+            limit,
+        },
+    }
+}
+
+/// One trigger in one sentence, as an Event and an incident tell it.
+pub fn sentence(verdict: &TriggerVerdict) -> String {
+    let figures = figures(verdict);
+    let side = if verdict.trigger == Trigger::Throughput {
+        "under"
+    } else {
+        "over"
+    };
+    let mut text = format!(
+        "{} {} (CI95 {}, n = {}) {side} {}; evidence {}, needs {}; design effect {:.1}",
+        verdict.trigger.words(),
+        figures.value,
+        figures.ci95,
+        thousands(figures.n as f64),
+        figures.limit,
+        odds(verdict.log_evidence),
+        odds(verdict.log_threshold),
+        verdict.design_effect,
+    );
+    if verdict.trigger == Trigger::Latency && verdict.state == State::Breach {
+        if let Some(estimate) = &verdict.estimate {
+            text.push_str(&format!(
+                "; {} of the requests were slower (CI95 {}), {} may be",
+                percent(estimate.value),
+                interval(estimate.ci95, percent),
+                percent(verdict.limit)
+            ));
+        }
+    }
+    if !verdict.note.is_empty() {
+        text.push_str("; ");
+        text.push_str(&verdict.note);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odds_have_two_digits_and_say_which_side_they_are_on() {
+        assert_eq!(odds(88_123_f64.ln()), "88,000 : 1");
+        assert_eq!(odds(72_000_f64.ln()), "72,000 : 1");
+        assert_eq!(odds((1.0_f64 / 3.0).ln()), "1 : 3");
+        assert_eq!(odds(0.0), "1 : 1");
+        assert_eq!(odds(f64::NEG_INFINITY), "0 : 1");
+        assert_eq!(odds(700.0), "over 10,000,000,000,000 : 1");
+        assert_eq!(odds(f64::NAN), "0 : 1");
+    }
+
+    #[test]
+    fn shares_spans_and_counts_fit_a_column() {
+        assert_eq!(
+            (
+                percent(0.0012).as_str(),
+                percent(0.031).as_str(),
+                percent(0.01).as_str()
+            ),
+            ("0.12%", "3.1%", "1.0%")
+        );
+        assert_eq!(
+            [span(41), span(119), span(150), span(3_900), span(-5)],
+            ["41s", "119s", "3m", "1h5m", "0s"].map(String::from)
+        );
+        assert_eq!(
+            [thousands(7_412.0), thousands(999.0), thousands(1e6)],
+            ["7,412", "999", "1,000,000"].map(String::from)
+        );
+        assert_eq!(
+            [milliseconds(0.463), milliseconds(f64::INFINITY)],
+            ["463ms", "∞"].map(String::from)
+        );
+    }
+}

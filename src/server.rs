@@ -1,0 +1,68 @@
+//! Health, readiness and the operator's own metrics over HTTP.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::meters::Meters;
+
+/// What the endpoints show.
+#[derive(Clone)]
+pub struct Shown {
+    /// The operator's own metrics.
+    pub meters: Arc<Meters>,
+    /// Every cache has its first list.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// Serves until `stop`.
+pub async fn serve(listener: tokio::net::TcpListener, shown: Shown, stop: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shown);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}
+
+/// Binds the address of the endpoints.
+pub async fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await
+}
+
+async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
+    if shown.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the caches are not synced yet")
+    }
+}
+
+async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    match shown.meters.text() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
+        }
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            error.to_string(),
+        ),
+    }
+}

@@ -7,6 +7,29 @@
 //! - [`images`], [`deployment`]: the releases of the demo service and its Deployment.
 //! - [`harness`]: all of it as child processes that end with their handle.
 //!
+//! On a control plane of the package `bed`, with Prometheus:
+//!
+//! ```no_run
+//! use workload::{Agent, AgentOptions, GpuExporter, GpuExporterOptions, Load, LoadOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (kubeconfig, targets, work) = ("admin.kubeconfig", "prometheus-targets", "work");
+//! let agent = Agent::start(&AgentOptions::new(kubeconfig, targets, work))?;
+//! let gpus = GpuExporter::start(&GpuExporterOptions {
+//!     ready_file: agent.ready_file(),
+//!     targets_file: "prometheus-targets/gpu-exporter.json".into(),
+//!     work_dir: work.into(),
+//! })?;
+//! // Create `workload::ranker_deployment("shop", &DeploymentOptions::release("v1"))`, then:
+//! let load = Load::start(&LoadOptions::new(agent.ready_file(), "shop", work))?;
+//! let summary = load.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A test that starts these needs the programs: `cargo build -p workload`, in the same target folder as the test or
+//! named by `QO_WORKLOAD_BIN`.
+//!
 //! Everything listens on and talks to 127.0.0.1 only.
 
 pub mod agent;

@@ -317,6 +317,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_scales_the_wait_of_every_query() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("scale");
+        std::fs::write(&file, "3\n").unwrap();
+        let server = Arc::new(server(&[]));
+        let before = server.feature_store_wait(3);
+        let following = tokio::spawn(follow_store_scale(Arc::clone(&server), file.clone()));
+        let becomes = async |factor: f64| {
+            while (server.feature_store_wait(3).as_secs_f64() / before.as_secs_f64() - factor).abs() > 1e-3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, becomes(3.0)).await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        tokio::time::timeout(limit, becomes(1.0)).await.unwrap();
+        following.abort();
+    }
+
+    #[tokio::test]
     async fn an_unready_server_says_so() {
         let server = server(&[]);
         server.ready.store(false, Ordering::Release);

@@ -170,6 +170,14 @@ async fn a_rolling_update_loses_no_request(stage: &Stage, folder: &Path) {
         assert_eq!(status.image, images::image("v1"));
         assert_eq!(status.image_id, images::pinned("v1").unwrap());
         assert_eq!(status.restart_count, 0);
+        let conditions = pod.status.as_ref().unwrap().conditions.as_ref().unwrap();
+        assert_eq!(conditions.len(), 5, "{conditions:?}");
+        assert!(
+            conditions
+                .iter()
+                .all(|condition| condition.status == "True" && condition.reason.is_none()),
+            "{conditions:?}"
+        );
     }
     let _exporter = GpuExporter::start(&GpuExporterOptions {
         ready_file: stage.agent.ready_file(),

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Context,
     container::{Plan, Restart, Stop, Supervisor},
-    status::{Report, State, pod_status, restart_policy},
+    status::{Report, State, pod_status, restart_policy, status_patch},
 };
 use crate::discovery::PodEndpoints;
 
@@ -200,8 +200,7 @@ impl PodTask {
         if self.written.as_ref() == Some(&status) {
             return true;
         }
-        // With the UID, as a kubelet does, so that a new pod of the same name is never touched.
-        let patch = serde_json::json!({"metadata": {"uid": self.pod.uid()}, "status": status});
+        let patch = status_patch(self.pod.metadata.uid.as_deref(), &status);
         match self
             .pods
             .patch_status(&self.pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch))

@@ -9,6 +9,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
+use serde_json::{Value, json};
+
 const ADDRESS: &str = "127.0.0.1";
 const OWN_CONDITIONS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
 
@@ -113,6 +115,22 @@ pub fn pod_status(pod: &Pod, reports: &[Report], previous: Option<&PodStatus>, n
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()
     }
+}
+
+/// The strategic merge patch that makes `status` the pod's, with the UID as a kubelet does, so that a new pod of the same
+/// name is never touched.
+#[must_use]
+pub fn status_patch(uid: Option<&str>, status: &PodStatus) -> Value {
+    let mut patch = json!({"metadata": {"uid": uid}, "status": status});
+    // Conditions are merged one by one: what is absent would stay as it was.
+    for condition in patch["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        if let Some(fields) = condition.as_object_mut() {
+            for field in ["reason", "message"] {
+                fields.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
+    patch
 }
 
 /// As a kubelet's `getPhase`, without init containers.
@@ -338,6 +356,17 @@ mod tests {
         assert_eq!(condition(&ready, "Ready").last_transition_time, Some(Time(later)));
         assert_eq!(condition(&ready, "Initialized").last_transition_time, Some(Time(NOW)));
         assert_eq!(ready.start_time, Some(Time(NOW)));
+    }
+
+    #[test]
+    fn a_patch_takes_back_the_reason_of_a_condition_that_no_longer_has_one() {
+        let status = pod_status(&with_policy("Always"), &[running(true)], None, NOW);
+        let patch = status_patch(Some("u"), &status);
+        assert_eq!(patch["metadata"]["uid"], "u");
+        for condition in patch["status"]["conditions"].as_array().unwrap() {
+            assert_eq!(condition.get("reason"), Some(&Value::Null), "{condition}");
+            assert_eq!(condition.get("message"), Some(&Value::Null), "{condition}");
+        }
     }
 
     #[test]

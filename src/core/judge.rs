@@ -70,7 +70,6 @@ pub struct Analysis {
     window: VecDeque<Look>,
     last_look: Option<i64>,
     last_usable: i64,
-    source_failed: bool,
 }
 
 impl Analysis {
@@ -109,7 +108,6 @@ impl Analysis {
             window: VecDeque::new(),
             last_look: None,
             last_usable: started,
-            source_failed: false,
             policy,
         })
     }
@@ -134,11 +132,22 @@ impl Analysis {
         if self.last_look.is_some_and(|last| look.at <= last) || look.at < self.started {
             return;
         }
+        if self.last_look.is_none() {
+            // After a restart the looks begin later than the release did: what came before is not blindness.
+            self.last_usable = self.last_usable.max(look.at - self.policy.interval);
+        }
         self.last_look = Some(look.at);
         let usable = look.errors.is_ok() || look.latency.is_ok();
-        // A source that does not answer says nothing about the release: the release is not blind for it.
-        self.source_failed = !usable && matches!(look.errors, Err(Unknown::ProviderError | Unknown::Partial));
-        if usable || self.source_failed {
+        // A source that does not answer says nothing about the release, and neither does a release without
+        // pods: it is not blind for that.
+        let excused = |unknown: &Unknown| {
+            matches!(
+                unknown,
+                Unknown::ProviderError | Unknown::Partial | Unknown::NoPods
+            )
+        };
+        let excused = look.errors.as_ref().is_err_and(excused) || look.latency.as_ref().is_err_and(excused);
+        if usable || excused {
             self.last_usable = look.at;
         }
         let warm = self
@@ -158,7 +167,7 @@ impl Analysis {
             (&mut self.gpu_memory, &look.gpu_memory),
         ] {
             if let Some(judge) = judge {
-                judge.look(look.at, over(samples, judge.limit()));
+                judge.look(look.at, over(samples, judge.limit()).map(one_vote));
             }
         }
         self.window.push_back(look);
@@ -180,7 +189,7 @@ impl Analysis {
                 .as_ref()
                 .map(|judge| judge.verdict(looks.clone().map(|look| (look.at, look.errors)))),
         );
-        triggers.extend(self.latency.as_ref().map(|judge| judge.verdict(looks.clone())));
+        triggers.extend(self.latency.as_ref().map(|judge| judge.verdict(&looks)));
         triggers.extend(self.throughput.as_ref().map(|judge| judge.verdict(looks.clone())));
         for (judge, pick) in [
             (
@@ -191,13 +200,18 @@ impl Analysis {
         ] {
             if let Some(judge) = judge {
                 let limit = judge.limit();
-                let mut verdict = judge.verdict(looks.clone().map(|look| (look.at, over(pick(look), limit))));
+                let votes = looks.clone().map(|look| (look.at, over(pick(look), limit).map(one_vote)));
+                let mut verdict = judge.verdict(votes);
                 verdict.level = stream::mean_level(looks.clone().map(pick));
                 triggers.push(verdict);
             }
         }
         let at = self.last_look.unwrap_or(self.started);
-        let blind_since = (at - self.last_usable >= BLIND_SECONDS).then_some(self.last_usable);
+        // Before its first pod is Ready a release may take its time: a model loads for many minutes.
+        let blind_since = self
+            .first_ready
+            .map(|ready| ready.max(self.last_usable))
+            .filter(|since| at - since >= BLIND_SECONDS);
         Verdict {
             at,
             triggers,
@@ -214,6 +228,19 @@ fn over(samples: &Reading<Vec<f64>>, limit: f64) -> Reading<Counts> {
         n: samples.len() as f64,
         bad: bad as f64,
     })
+}
+
+/// A look's GPU samples as one: GPUs that are busy together are no independent witnesses, and many of them
+/// for a moment are still only a moment.
+fn one_vote(samples: Counts) -> Counts {
+    if samples.n > 0.0 {
+        Counts {
+            n: 1.0,
+            bad: samples.bad / samples.n,
+        }
+    } else {
+        samples
+    }
 }
 
 #[cfg(test)]

@@ -35,12 +35,12 @@ pub fn design_effects(policy: &Policy, looks: &[Look], excluded: &[(i64, i64)]) 
                 .collect()
         })
         .unwrap_or_default();
-    // Only whole blocks can be compared by their counts.
+    // Only whole blocks can be compared by their counts; scrapes do not fall exactly on their ends.
     let completed: Vec<f64> = blocks
         .iter()
         .filter_map(|look| look.completed.ok())
-        .filter(|completed| (completed.seconds - BLOCK_SECONDS as f64).abs() < 1.0)
-        .map(|completed| completed.count)
+        .filter(|completed| (completed.seconds / BLOCK_SECONDS as f64 - 1.0).abs() <= 0.1)
+        .map(|completed| completed.count * BLOCK_SECONDS as f64 / completed.seconds)
         .collect();
     let error_rate = design_effect(&errors, PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT);
     DesignEffects {

@@ -80,7 +80,7 @@ impl LatencyJudge {
     }
 
     /// What the looks so far say.
-    pub fn verdict<'a>(&self, looks: impl Iterator<Item = &'a Look> + Clone) -> TriggerVerdict {
+    pub fn verdict<'a>(&self, looks: &(impl Iterator<Item = &'a Look> + Clone)) -> TriggerVerdict {
         let log_evidence = self.detector.as_ref().map_or(f64::NEG_INFINITY, Detector::log_evidence);
         let onset = self.detector.as_ref().and_then(Detector::onset);
         let breach = log_evidence >= self.log_threshold;
@@ -105,7 +105,7 @@ impl LatencyJudge {
         let level = self.quantile(looks.clone(), since);
         TriggerVerdict {
             trigger: Trigger::Latency,
-            state: stream::state(&self.last, breach, surely_fast.as_ref(), |value| value <= tolerated),
+            state: stream::state(self.last, breach, surely_fast.as_ref(), |value| value <= tolerated),
             estimate: if breach {
                 surely_slow.or(surely_fast)
             } else {

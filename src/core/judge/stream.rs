@@ -68,7 +68,7 @@ impl ShareJudge {
         let estimate = wilson(total.bad, total.n, self.design_effect).ok();
         TriggerVerdict {
             trigger: self.trigger,
-            state: state(&self.last, breach, estimate.as_ref(), |value| value <= self.tolerated),
+            state: state(self.last, breach, estimate.as_ref(), |value| value <= self.tolerated),
             estimate,
             level: None,
             limit: self.tolerated,
@@ -83,9 +83,9 @@ impl ShareJudge {
 }
 
 /// Healthy, Breach, Undetermined or Unknown from the last reading, the evidence and the estimate.
-pub fn state(last: &Reading<()>, breach: bool, estimate: Option<&Estimate>, keeps: impl Fn(f64) -> bool) -> State {
+pub fn state(last: Reading<()>, breach: bool, estimate: Option<&Estimate>, keeps: impl Fn(f64) -> bool) -> State {
     match (last, estimate) {
-        (Err(unknown), _) => State::Unknown(*unknown),
+        (Err(unknown), _) => State::Unknown(unknown),
         (Ok(()), _) if breach => State::Breach,
         (Ok(()), Some(estimate)) if keeps(estimate.value) => State::Healthy,
         (Ok(()), _) => State::Undetermined,
@@ -161,7 +161,11 @@ impl ThroughputJudge {
             design_effect,
             log_threshold,
             last,
-            demand: Demand::NotShown,
+            demand: if throughput.assume_constant_demand {
+                Demand::Shown
+            } else {
+                Demand::NotShown
+            },
         })
     }
 
@@ -182,11 +186,13 @@ impl ThroughputJudge {
         }
     }
 
-    /// Takes one look. Looks without demand, and those of a release that warms up, say nothing about the floor.
+    /// Takes one look. Looks without demand at both ends, and those of a release that warms up, say nothing about the floor.
     pub fn look(&mut self, look: &Look, warm: bool) {
+        // In-flight requests are read at an instant: a burst at one end is no demand during the whole look.
+        let before = self.demand;
         self.demand = self.demand(look);
         self.last = look.completed.and_then(|completed| {
-            if self.demand != Demand::Shown || !warm || look.share <= 0.0 {
+            if before != Demand::Shown || self.demand != Demand::Shown || !warm || look.share <= 0.0 {
                 return Ok(());
             }
             // While two releases run, this one is held against its share of the floor: the same likelihood
@@ -222,7 +228,7 @@ impl ThroughputJudge {
                     .to_owned()
             }
         };
-        let mut state = state(&self.last, breach, estimate.as_ref(), |rate| rate >= floor || enough);
+        let mut state = state(self.last, breach, estimate.as_ref(), |rate| rate >= floor || enough);
         if state == State::Healthy
             && self.demand == Demand::Unknowable
             && estimate.as_ref().is_some_and(|e| e.value < floor)

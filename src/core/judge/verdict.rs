@@ -60,6 +60,11 @@ impl TriggerVerdict {
         self.state == State::Breach
     }
 
+    /// Whether the evidence is at its threshold, whatever the last look was: an unknown look ends no breach.
+    pub fn evidence_stands(&self) -> bool {
+        self.log_evidence >= self.log_threshold
+    }
+
     /// How many requests or samples the estimate is from.
     pub fn n(&self) -> u64 {
         self.estimate.as_ref().map_or(0, |estimate| estimate.n)
@@ -112,12 +117,13 @@ impl Verdict {
             && !self.alerting().any(TriggerVerdict::in_breach)
     }
 
-    /// Some trigger's last look was usable and none of the usable ones is in breach.
+    /// Some trigger's last look was usable and no trigger's evidence stands, also of those whose last look
+    /// was not usable.
     pub fn no_breach(&self) -> bool {
         self.triggers
             .iter()
             .any(|verdict| !matches!(verdict.state, State::Unknown(_)))
-            && !self.triggers.iter().any(TriggerVerdict::in_breach)
+            && !self.triggers.iter().any(TriggerVerdict::evidence_stands)
             && self.blind_since.is_none()
     }
 }

@@ -14,12 +14,12 @@ use crate::core::{
     policy::{Mode, Policy},
 };
 
-/// The release of a Deployment: a ReplicaSet at one revision. A ReplicaSet that comes back is a new release.
+/// The release of a Deployment: a `ReplicaSet` at one revision. A `ReplicaSet` that comes back is a new release.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     /// UID of the Deployment.
     pub deployment_uid: String,
-    /// Name of the newest ReplicaSet.
+    /// Name of the newest `ReplicaSet`.
     pub replica_set: String,
     /// Its revision.
     pub revision: String,
@@ -67,7 +67,7 @@ pub struct OpenIncident {
     pub rolled_back_to: Option<Release>,
     /// When the checkpoint's rollout was complete.
     pub rolled_out: Option<i64>,
-    /// A person approved the rollback.
+    /// A person approved the rollback, or decided for it when it was halted.
     pub approved: bool,
     /// It was escalated.
     pub escalated: bool,
@@ -143,9 +143,13 @@ pub fn plan(policy: &Policy, verdict: &Verdict, observed: &Observed) -> Plan {
             })
         });
     };
+    if incident.state.is_closed() {
+        return Plan::Hold(Hold::NoBreach);
+    }
     let alarmed = alarm(policy, verdict);
     if incident.severity == Severity::Alert
         && !is_under_way(incident.state)
+        && !is_ours(observed, incident)
         && alarmed.is_some_and(|(_, severity, _)| severity == Severity::Rollback)
     {
         return advance(IncidentState::Superseded, "a breach that asks for a rollback took over");
@@ -210,7 +214,7 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
     // The PATCH may have gone through without the status that says so: the annotation is written with it.
     let patched = is_ours(observed, incident);
     match incident.state {
-        S::Open | S::AwaitingApproval if !same_release && patched => {
+        S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if patched => {
             advance(S::RollingBack, "the Deployment has the checkpoint's images")
         }
         S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if !same_release => advance(
@@ -218,10 +222,7 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
             "the Deployment has a newer template: it is left alone and judged by itself",
         ),
         S::Open => decide(policy, verdict, observed, incident),
-        S::AwaitingApproval if incident.approved => incident
-            .target
-            .clone()
-            .map_or_else(|| advance(S::NoSafeTarget, NoTarget::None.message()), Plan::RollBack),
+        S::AwaitingApproval | S::Halted if incident.approved => approved(policy, verdict, incident),
         S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted => resolve(verdict, incident),
         S::RollingBack | S::Verifying | S::Ineffective if superseded(observed, incident) => advance(
             S::Superseded,
@@ -234,7 +235,10 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
         S::Verifying if verdict.all_healthy() && incident.rolled_out.is_some_and(|at| verdict.at >= at) => {
             advance(S::Recovered, "every judged trigger is healthy on the checkpoint")
         }
-        S::Verifying if alarm(policy, verdict).is_some_and(|(_, severity, _)| severity == Severity::Rollback) => {
+        S::Verifying
+            if incident.rolled_out.is_some_and(|at| verdict.at >= at)
+                && alarm(policy, verdict).is_some_and(|(_, severity, _)| severity == Severity::Rollback) =>
+        {
             advance(
                 S::Ineffective,
                 "the checkpoint breaches too, so the cause lies elsewhere: no second rollback, a person must decide",
@@ -304,13 +308,43 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
     Plan::RollBack(target.clone())
 }
 
-/// An incident that waits ends when the breach does.
-fn resolve(verdict: &Verdict, incident: &OpenIncident) -> Plan {
-    let ended = match incident.severity {
+/// A person's approval overrides what waits for a person: the mode `Prepare`, an alert's severity, the
+/// cooldown, and evidence that is not (or not now) at its threshold. It does not override the end of the
+/// breach, a checkpoint that cannot be used, a newer template or the mode `Observe`.
+fn approved(policy: &Policy, verdict: &Verdict, incident: &OpenIncident) -> Plan {
+    use IncidentState as S;
+    if ended(verdict, incident) {
+        return advance(S::Resolved, "the breach ended before the approved rollback began");
+    }
+    let Some(target) = &incident.target else {
+        return advance(S::NoSafeTarget, NoTarget::None.message());
+    };
+    if let Err(reason) = &target.usable {
+        return advance(
+            S::NoSafeTarget,
+            format!("checkpoint {} cannot be used: {reason}", target.name),
+        );
+    }
+    if policy.mode == Mode::Observe {
+        return advance(
+            S::Observed,
+            format!("mode Observe: would go back to checkpoint {}", target.name),
+        );
+    }
+    Plan::RollBack(target.clone())
+}
+
+/// The breach is shown to be over.
+fn ended(verdict: &Verdict, incident: &OpenIncident) -> bool {
+    match incident.severity {
         Severity::Rollback => verdict.all_healthy(),
         Severity::Alert => verdict.no_breach(),
-    };
-    if ended {
+    }
+}
+
+/// An incident that waits ends when the breach does.
+fn resolve(verdict: &Verdict, incident: &OpenIncident) -> Plan {
+    if ended(verdict, incident) {
         advance(IncidentState::Resolved, "the breach ended without a rollback")
     } else {
         Plan::Hold(Hold::AwaitingPerson)

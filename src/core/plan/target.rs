@@ -60,15 +60,16 @@ pub fn choose_target(policy: &Policy, observed: &Observed) -> Result<Candidate, 
     };
     let mut reason = None;
     for candidate in &sorted {
-        if let Err(why) = &candidate.usable {
-            reason.get_or_insert_with(|| format!("{}: {why}", candidate.name));
-            continue;
-        }
+        // Also when it may not be used itself: from what was certified last there is no way but further back.
         if runs(observed, candidate) {
             if policy.allow_previous {
                 continue;
             }
             return Err(NoTarget::RunningIsNewest(candidate.name.clone()));
+        }
+        if let Err(why) = &candidate.usable {
+            reason.get_or_insert_with(|| format!("{}: {why}", candidate.name));
+            continue;
         }
         let missing = candidate.images.iter().find(|image| {
             !observed
@@ -84,16 +85,21 @@ pub fn choose_target(policy: &Policy, observed: &Observed) -> Result<Candidate, 
     Err(reason.map_or_else(|| NoTarget::RunningIsNewest(newest.name.clone()), NoTarget::NoneUsable))
 }
 
-/// Whether the candidate's images are the ones that run: by the digests of the pods, or by the template.
+/// Whether the candidate's images are the ones that run: by the template, or by the digests of the pods when
+/// all that are known agree. During a rollout the old release's pods run the checkpoint beside the new one.
 pub fn runs(observed: &Observed, candidate: &Candidate) -> bool {
     candidate.images.iter().all(|image| {
         let template = observed
             .images
             .iter()
             .any(|(container, known)| *container == image.container && *known == image.image);
-        let pods = observed.running.iter().any(|known| {
-            known.container == image.container && known.digest().is_some() && known.digest() == image.digest()
-        });
-        template || pods
+        let mut pods = observed
+            .running
+            .iter()
+            .filter(|known| known.container == image.container)
+            .peekable();
+        let by_digest =
+            image.digest().is_some() && pods.peek().is_some() && pods.all(|known| known.digest() == image.digest());
+        template || by_digest
     })
 }

@@ -39,6 +39,9 @@ struct Run {
         default_value = "/etc/quality-officer/config.yaml"
     )]
     config: PathBuf,
+    /// Watch and act in this namespace only; in all of them when it is not given.
+    #[arg(long)]
+    namespace: Option<String>,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -108,9 +111,14 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
         tracing::info!("stopping");
         signalled.cancel();
     });
-    controllers::run(client, &config, meters, stop.clone(), move || {
-        ready.store(true, Ordering::Relaxed)
-    })
+    controllers::run(
+        client,
+        arguments.namespace.as_deref(),
+        &config,
+        meters,
+        stop.clone(),
+        move || ready.store(true, Ordering::Relaxed),
+    )
     .await;
     stop.cancel();
     serving.await??;

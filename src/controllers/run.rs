@@ -6,7 +6,8 @@ use futures::{Stream, StreamExt, channel::mpsc};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, ObjectMeta},
+    api::ListParams,
+    core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta},
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
@@ -16,13 +17,14 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
     config::Config,
     controllers::{
-        context::{Context, PolicyObject, Stores},
+        context::{Context, PolicyObject, Stores, call},
         gather::policies_of,
         reconcile::{on_error, reconcile},
     },
@@ -34,20 +36,23 @@ use crate::{
 const CONCURRENCY: u16 = 32;
 
 /// Runs the controller until `stop`; calls `ready` once every cache has its first list.
+///
+/// With `namespace`, only that namespace is watched and acted in: its rights can then be Roles.
 pub async fn run(
     client: Client,
+    namespace: Option<&str>,
     config: &Config,
     meters: Arc<Meters>,
     stop: CancellationToken,
     ready: impl FnOnce() + Send + 'static,
 ) {
-    let controller = Controller::new(Api::<PolicyObject>::all(client.clone()), watcher::Config::default());
+    let controller = Controller::new(api::<PolicyObject>(&client, namespace), watcher::Config::default());
     let (triggers, triggered) = mpsc::unbounded();
-    let (deployments, deployment_stream) = watched::<Deployment>(&client, prune_deployment);
-    let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, prune_replica_set);
-    let (checkpoints, checkpoint_stream) = watched::<DeserializeGuard<RollbackCheckpoint>>(&client, prune);
-    let (incidents, incident_stream) = watched::<DeserializeGuard<QualityIncident>>(&client, prune);
-    let (reports, report_stream) = watched::<DeserializeGuard<QualityReport>>(&client, prune);
+    let (deployments, deployment_stream) = watched::<Deployment>(&client, namespace, prune_deployment);
+    let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, namespace, prune_replica_set);
+    let (checkpoints, checkpoint_stream) = watched::<DeserializeGuard<RollbackCheckpoint>>(&client, namespace, prune);
+    let (incidents, incident_stream) = watched::<DeserializeGuard<QualityIncident>>(&client, namespace, prune);
+    let (reports, report_stream) = watched::<DeserializeGuard<QualityReport>>(&client, namespace, prune);
     let stores = Stores {
         policies: controller.store(),
         deployments,
@@ -130,21 +135,26 @@ pub async fn run(
     let recorder = Recorder::new(client.clone(), reporter);
     let sources = sources(config, &meters);
     let context = Arc::new(Context::new(client, stores.clone(), sources, recorder, meters));
-    let synced = tokio::spawn(until(stop.clone(), announce(stores.clone(), ready)));
+    let synced = Arc::new(SetOnce::new());
+    let first = first_lists(stores, api(&context.client, namespace), synced.clone());
+    let announced = tokio::spawn(until(stop.clone(), async move {
+        first.await;
+        tracing::info!("caches are synced");
+        ready();
+    }));
     let tidy = tokio::spawn(until(stop.clone(), tidy(context.clone())));
 
     let finished = stop.clone();
-    let sync = Arc::new(tokio::sync::OnceCell::new());
     controller
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(triggered)
         .graceful_shutdown_on(async move { finished.cancelled().await })
         .run(
             move |object, context: Arc<Context>| {
-                let sync = sync.clone();
+                let synced = synced.clone();
                 async move {
                     // No action before every cache has its first list.
-                    sync.get_or_init(|| wait_until_synced(context.stores.clone())).await;
+                    synced.wait().await;
                     reconcile(object, context).await
                 }
             },
@@ -158,29 +168,31 @@ pub async fn run(
             std::future::ready(())
         })
         .await;
-    synced.abort();
+    announced.abort();
     tidy.abort();
     for feed in feeds {
         feed.abort();
     }
 }
 
-async fn wait_until_synced(stores: Stores) {
+/// Waits until every cache has its first list.
+///
+/// A store's readiness wakes only the task that asked last, and the controller itself asks for the policies':
+/// they are listed once instead, which shows as much.
+async fn first_lists(stores: Stores, policies: Api<PolicyObject>, synced: Arc<SetOnce<()>>) {
     // A writer is dropped only when the process ends.
     let _ = tokio::join!(
-        stores.policies.wait_until_ready(),
         stores.deployments.wait_until_ready(),
         stores.replica_sets.wait_until_ready(),
         stores.checkpoints.wait_until_ready(),
         stores.incidents.wait_until_ready(),
         stores.reports.wait_until_ready(),
     );
-}
-
-async fn announce(stores: Stores, ready: impl FnOnce()) {
-    wait_until_synced(stores).await;
-    tracing::info!("caches are synced");
-    ready();
+    while let Err(error) = call(policies.list(&ListParams::default().limit(1))).await {
+        tracing::warn!(%error, "policies cannot be listed");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let _ = synced.set(());
 }
 
 /// Forgets the analyses of policies that are gone.
@@ -232,21 +244,42 @@ fn sources(config: &Config, meters: &Arc<Meters>) -> HashMap<String, Result<Arc<
         .collect()
 }
 
-/// A cache of all objects of one kind and the stream that fills it.
-fn watched<K>(client: &Client, prune: fn(&mut K)) -> (Store<K>, impl Stream<Item = K> + Send + 'static)
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    namespace.map_or_else(
+        || Api::all(client.clone()),
+        |namespace| Api::namespaced(client.clone(), namespace),
+    )
+}
+
+/// A cache of all objects of one kind and the stream that fills it.
+fn watched<K>(
+    client: &Client,
+    namespace: Option<&str>,
+    prune: fn(&mut K),
+) -> (Store<K>, impl Stream<Item = K> + Send + use<K>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
     <K as Resource>::DynamicType: Hash + Eq + Default,
 {
     let (store, writer) = reflector::store();
-    let stream = watcher(Api::<K>::all(client.clone()), watcher::Config::default())
+    let stream = watcher(api::<K>(client, namespace), watcher::Config::default())
         .default_backoff()
         .modify(prune)
         .reflect(writer)
         .touched_objects()
         .filter_map(|object| async move {
             object
-                .inspect_err(|error| tracing::debug!(%error, kind = %<K as Resource>::kind(&()), "watch"))
+                .inspect_err(|error| tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "watch"))
                 .ok()
         });
     (store, stream)

@@ -1,0 +1,197 @@
+//! The operator as its own process, under its own rights.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use bed::Endpoints;
+use serde_json::json;
+
+use crate::{StageError, install::service_account_kubeconfig};
+
+/// How to run the operator.
+#[derive(Clone, Debug)]
+pub struct OperatorOptions {
+    /// Watch only this namespace; all of them when `None`.
+    pub namespace: Option<String>,
+    /// URL of the metrics source `default`.
+    pub prometheus: String,
+    /// How long a look waits for the scrapes before it.
+    pub settle: Duration,
+    /// Replaces the API server's URL: a proxy, say.
+    pub api_server: Option<String>,
+}
+
+impl OperatorOptions {
+    /// For one namespace, with the bed's Prometheus.
+    pub fn for_namespace(namespace: &str, prometheus: &str) -> Self {
+        Self {
+            namespace: Some(namespace.to_owned()),
+            prometheus: prometheus.to_owned(),
+            settle: Duration::from_millis(500),
+            api_server: None,
+        }
+    }
+}
+
+/// A running operator; it ends with this value.
+pub struct Operator {
+    child: Option<Child>,
+    listen: SocketAddr,
+    options: OperatorOptions,
+    kubeconfig: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Operator {
+    /// Starts it and waits until its caches are synced. Blocks.
+    pub fn start(endpoints: &Endpoints, folder: &Path, options: OperatorOptions) -> Result<Self, StageError> {
+        std::fs::create_dir_all(folder).map_err(StageError::io(format!("make {}", folder.display())))?;
+        let endpoints = Endpoints {
+            api_server: options
+                .api_server
+                .clone()
+                .unwrap_or_else(|| endpoints.api_server.clone()),
+            ..endpoints.clone()
+        };
+        let kubeconfig = service_account_kubeconfig(&endpoints, folder)?;
+        let config = folder.join("operator.yaml");
+        let sources = json!({"metricsSources": {
+            "default": {"url": options.prometheus, "settleMilliseconds": options.settle.as_millis() as u64},
+        }});
+        std::fs::write(&config, sources.to_string()).map_err(StageError::io(format!("write {}", config.display())))?;
+        let log = folder.join("operator.log");
+        let mut operator = Self {
+            child: None,
+            listen: free_address()?,
+            options,
+            kubeconfig,
+            config,
+            log,
+        };
+        operator.run()?;
+        Ok(operator)
+    }
+
+    fn run(&mut self) -> Result<(), StageError> {
+        let program = workload::harness::program("quality-officer")?;
+        let append = std::fs::File::options().create(true).append(true).open(&self.log);
+        let output = append.map_err(StageError::io(format!("open {}", self.log.display())))?;
+        let child = workload::process::start(&program.to_string_lossy(), |command| {
+            command.args(["run", "--config"]).arg(&self.config);
+            command.args([
+                "--listen",
+                &self.listen.to_string(),
+                "--log",
+                "info,quality_officer=debug",
+            ]);
+            if let Some(namespace) = &self.options.namespace {
+                command.args(["--namespace", namespace]);
+            }
+            command
+                .env("KUBECONFIG", &self.kubeconfig)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(output);
+        })?;
+        self.child = Some(child);
+        let started = Instant::now();
+        while !self.answers("/readyz") {
+            let exited = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if exited.is_some() || started.elapsed() > Duration::from_secs(30) {
+                return Err(StageError::Unexpected(format!(
+                    "the operator is not ready; its log ends with:\n{}",
+                    self.log_tail()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        self.get(path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// The answer of one of its endpoints, headers and all.
+    pub fn get(&self, path: &str) -> Option<String> {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect_timeout(&self.listen, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// The sum of one of its own counters over all labels.
+    pub fn counter(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").unwrap_or_default();
+        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        text.lines()
+            .filter(of_it)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Its resident memory, bytes.
+    pub fn memory(&self) -> Option<u64> {
+        let id = self.child.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim()
+            .split(' ')
+            .next()?
+            .parse::<u64>()
+            .ok()
+            .map(|kib| kib * 1_024)
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again after [`Operator::kill`]. Blocks.
+    pub fn restart(&mut self) -> Result<(), StageError> {
+        self.kill();
+        self.run()
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Where its log is.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            workload::process::stop(child, Duration::from_secs(5));
+        }
+    }
+}
+
+fn free_address() -> Result<SocketAddr, StageError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StageError::io("find a free port"))?;
+    listener.local_addr().map_err(StageError::io("find a free port"))
+}

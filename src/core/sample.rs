@@ -157,7 +157,7 @@ pub struct Look {
 }
 
 /// A count over a time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Exposure {
     /// How many.
     pub count: f64,

@@ -145,6 +145,11 @@ impl Differ {
         totals.into_look(snapshot, coverage.expected)
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.marks.len()
+    }
+
     fn add_pod(
         &mut self,
         name: &str,

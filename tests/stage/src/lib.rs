@@ -6,11 +6,13 @@
 
 pub mod install;
 pub mod operator;
+pub mod real;
 pub mod script;
 pub mod space;
 
 pub use install::install;
 pub use operator::{Operator, OperatorOptions};
+pub use real::Node;
 pub use script::{Behaviour, Service};
 pub use space::Space;
 

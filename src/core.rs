@@ -6,5 +6,6 @@ pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod sample;
+pub mod simulate;
 pub mod stats;
 pub mod words;

@@ -1,11 +1,12 @@
 //! Bootstrap intervals of means, ratios, variances and differences, 10,000 resamples each.
 //!
-//! All are `BCa` on statistics that are functions of sums over rows, which the multinomial sampler draws.
+//! `BCa`, but for the variance, on statistics that are functions of sums over rows, which the multinomial
+//! sampler draws.
 //! Series shorter than two values, or in which nothing varies, have no bootstrap interval: an error says so.
 
 use super::bca::{acceleration, bca};
 use super::multinomial::resampled_sums;
-use super::resample::Seed;
+use super::resample::{Seed, percentile};
 use super::{Estimate, Method, StatsError, check};
 
 /// Mean of independent `values`.
@@ -63,28 +64,58 @@ pub fn ratio(numerators: &[f64], denominators: &[f64], seed: &Seed) -> Result<Es
     ratio_of("rows", &rows, seed, Method::BcaBootstrap)
 }
 
-/// Sample variance (n − 1) of independent `values`.
+/// Sample variance (n − 1) of independent `values`, at least ten: studentised bootstrap of its logarithm.
+///
+/// t = (ln s*² − ln s²)/e*, with e² = (m4/s⁴ − 1)/n the large-sample variance of ln s² (Davison & Hinkley
+/// 1997, 5.2.1 and 2.7.2). `BCa` covers a long-tailed variance in some 91 % where this reaches 95.
 pub fn variance(values: &[f64], seed: &Seed) -> Result<Estimate, StatsError> {
-    check::series("values", values, 2)?;
+    check::series("values", values, 10)?;
+    varies("values", values.iter().copied())?;
     let n = values.len() as f64;
     let centre = values.iter().sum::<f64>() / n;
-    // Centred, or the difference of the two sums below would cancel.
-    let rows: Vec<[f64; 2]> = values.iter().map(|x| [x - centre, (x - centre).powi(2)]).collect();
-    let value = rows.iter().map(|row| row[1]).sum::<f64>() / (n - 1.0);
-    let value = check::finite("variance", value)?;
-    let influence: Vec<f64> = rows.iter().map(|row| row[1] - value).collect();
-    varies("values", rows.iter().map(|row| row[0]))?;
-    let mut replicates: Vec<f64> = resampled_sums(&rows, seed)
-        .into_iter()
-        .map(|[first, second]| ((second - first * first / n) / (n - 1.0)).max(0.0))
+    let scale = (values.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / n).sqrt();
+    check::finite("variance", scale * scale)?;
+    // Centred and scaled, or the sums of powers would cancel or overflow.
+    let rows: Vec<[f64; 4]> = values
+        .iter()
+        .map(|x| {
+            let z = (x - centre) / scale;
+            [z, z * z, z * z * z, z * z * z * z]
+        })
         .collect();
-    let ci95 = bca(&mut replicates, value, acceleration(&[(&influence, n)]));
-    Ok(Estimate {
+    let (_, error) = log_variance(
+        n,
+        [0.0, n, rows.iter().map(|r| r[2]).sum(), rows.iter().map(|r| r[3]).sum()],
+    );
+    let mut studentised: Vec<f64> = resampled_sums(&rows, seed)
+        .into_iter()
+        .map(|sums| {
+            let (log, error) = log_variance(n, sums);
+            let t = log / error;
+            // A resample of one value repeated has no variance: it bounds nothing from above.
+            if t.is_finite() { t } else { f64::NEG_INFINITY }
+        })
+        .collect();
+    let value = scale * scale * n / (n - 1.0);
+    let end = |t: f64| value * (-t * error).exp();
+    let low = end(percentile(&mut studentised, 0.975));
+    let high = end(percentile(&mut studentised, 0.025));
+    let n = values.len() as u64;
+    Ok(Estimate::new(
         value,
-        ci95,
-        n: values.len() as u64,
-        method: Method::BcaBootstrap,
-    })
+        low,
+        if high.is_nan() { f64::INFINITY } else { high },
+        n,
+        Method::StudentisedBootstrap,
+    ))
+}
+
+/// Logarithm of the second central moment and its standard error, from the sums of the first four powers.
+fn log_variance(n: f64, sums: [f64; 4]) -> (f64, f64) {
+    let [m1, m2, m3, m4] = sums.map(|sum| sum / n);
+    let second = m2 - m1 * m1;
+    let fourth = m4 - 4.0 * m1 * m3 + 6.0 * m1 * m1 * m2 - 3.0 * m1.powi(4);
+    (second.ln(), ((fourth / (second * second) - 1.0) / n).sqrt())
 }
 
 /// Mean of `current` minus mean of `baseline`, two independent samples. The estimate's `n` is the smaller

@@ -41,8 +41,8 @@ pub enum Binning {
 /// What a calibration curve amounts to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    /// ECE = Σ wᵢ |confidence − observed|, w the share of a bin. Its interval runs from the debiased value's lower to the
-    /// plain value's upper bootstrap end, so that it holds both.
+    /// ECE = Σ wᵢ |confidence − observed|, w the share of a bin. Its interval runs from the lower bootstrap end less the
+    /// largest bias that the bins allow to the plain upper one: the bias only raises the value.
     pub ece: Estimate,
     /// ECE without the part that the bins' noise explains, at least 0.
     pub debiased: f64,
@@ -130,13 +130,15 @@ pub fn curve(confidences: &[f64], correct: &[bool], binning: Binning, bins: usiz
 /// The calibration of bins that a report gives. Resampling: bin sizes multinomial, outcomes binomial.
 pub fn from_bins(bins: &[Bin], seed: &Seed) -> Result<Calibration, StatsError> {
     let (curve, n) = checked(bins)?;
-    let value = ece(&curve, n);
+    let value = ece_of(&curve);
     let debiased = debiased(&curve, n);
     let mut replicates = resampled(&curve, n, seed);
     let mean = replicates.iter().sum::<f64>() / replicates.len() as f64;
     let low = percentile(&mut replicates, 0.025);
     let high = percentile(&mut replicates, 0.975);
-    let ci95 = Interval::new((debiased - (mean - low)).max(0.0), (value + (high - mean)).min(1.0));
+    // The largest bias that the bins' gaps allow, each taken 1.5 standard errors smaller than seen.
+    let most = bias(&curve, n, |gap, spread| (gap - 1.5 * spread).max(0.0));
+    let ci95 = Interval::new((value - most - (mean - low)).max(0.0), (value + (high - mean)).min(1.0));
     let signed = |bin: &Bin| (bin.confidence - bin.observed) * bin.n as f64 / n as f64;
     Ok(Calibration {
         ece: Estimate {
@@ -176,15 +178,15 @@ pub fn ece_drift(current: &[Bin], baseline: &[Bin], seed: &Seed) -> Result<Estim
     let (old, n_old) = checked(baseline)?;
     let n = n_new.min(n_old);
     let value = debiased(&new, n) - debiased(&old, n);
-    let replicate = |bins: &[Bin], own: u64, part| -> Vec<f64> {
-        let centre = ece(bins, own);
+    let replicate = |bins: &[Bin], part| -> Vec<f64> {
+        let centre = ece_of(bins);
         let law = resampled(bins, n, &seed.part(part));
         let mean = law.iter().sum::<f64>() / law.len() as f64;
         // Only the spread is kept: the resamples' own bias is not the estimate's.
         law.into_iter().map(|x| x - mean + centre).collect()
     };
-    let (from_new, from_old) = (replicate(&new, n_new, 0), replicate(&old, n_old, 1));
-    let centre = ece(&new, n_new) - ece(&old, n_old);
+    let (from_new, from_old) = (replicate(&new, 0), replicate(&old, 1));
+    let centre = ece_of(&new) - ece_of(&old);
     let mut shifts: Vec<f64> = from_new
         .iter()
         .zip(&from_old)
@@ -236,29 +238,35 @@ fn checked(bins: &[Bin]) -> Result<(Vec<Bin>, u64), StatsError> {
     }
 }
 
-fn ece(bins: &[Bin], n: u64) -> f64 {
+fn ece_of(bins: &[Bin]) -> f64 {
+    let total: f64 = bins.iter().map(|bin| bin.n as f64).sum();
     bins.iter()
         .map(|bin| (bin.confidence - bin.observed).abs() * bin.n as f64)
         .sum::<f64>()
-        / n as f64
+        / total
 }
 
-/// 2·ECE − E: E is what the ECE would be on average if the observed gaps were the true ones, the mean of
-/// |gap + N(0, s²)| with s² the variance of the bin's frequency at size n in all.
+/// ECE less its bias at size `n` in all: the bias of a bin is E|γ + N(0, s²)| − |γ|, with s² the variance of
+/// the bin's frequency, at the gap γ that is left when the bias at the observed gap is taken off.
 fn debiased(bins: &[Bin], n: u64) -> f64 {
+    let left = |gap: f64, spread: f64| (2.0 * gap - folded_mean(gap, spread)).max(0.0);
+    (ece_of(bins) - bias(bins, n, left)).max(0.0)
+}
+
+/// Σ of the bins' biases where the true gap of a bin is taken to be `truth`(observed gap, its spread).
+fn bias(bins: &[Bin], n: u64, truth: impl Fn(f64, f64) -> f64) -> f64 {
     let total: f64 = bins.iter().map(|bin| bin.n as f64).sum();
-    let corrected: f64 = bins
-        .iter()
+    bins.iter()
         .map(|bin| {
             let weight = bin.n as f64 / total;
             let gap = (bin.confidence - bin.observed).abs();
             // A frequency of 0 or 1 in a small bin is not known to be without noise: add a half.
             let p = (bin.observed * bin.n as f64 + 0.5) / (bin.n as f64 + 1.0);
             let spread = (p * (1.0 - p) / (weight * n as f64)).sqrt();
-            weight * (2.0 * gap - folded_mean(gap, spread))
+            let truth = truth(gap, spread);
+            weight * (folded_mean(truth, spread) - truth)
         })
-        .sum();
-    corrected.max(0.0)
+        .sum()
 }
 
 /// E|N(mean, spread²)| (Leone, Nelson & Nottingham 1961).
@@ -331,7 +339,7 @@ mod tests {
         for stream in 0..40 {
             let (confidences, correct) = model(1000, 0.0, stream);
             let bins = curve(&confidences, &correct, Binning::EqualWidth, BINS).unwrap();
-            plain += ece(&bins, 1000) / 40.0;
+            plain += ece_of(&bins) / 40.0;
             corrected += debiased(&bins, 1000) / 40.0;
         }
         assert!((plain - 0.036).abs() < 0.006, "{plain}");

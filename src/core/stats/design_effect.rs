@@ -24,8 +24,9 @@ pub struct DesignEffect {
 
 /// Design effect of a share from baseline blocks of (requests n, bad requests S).
 ///
-/// D = max(1, Σ (S−np)²/(np(1−p)) / (blocks−1)) with p the pooled share; then
-/// (w·prior + blocks·D)/(w + blocks). Use `prior` 4 with the weight of 12 blocks of 5 minutes. Blocks
+/// D = max(1, Σ (S−np)²/(np(1−p)) / (blocks−1)) with p the pooled share, times 1 + 2r with r the correlation
+/// of neighbouring blocks where positive: what varies more slowly than a block is not seen inside one. Then
+/// shrunk to (w·prior + blocks·D)/(w + blocks), below the prior on the logarithmic scale. Blocks are given in order of time. Use `prior` 4 with the weight of 12 blocks of 5 minutes. Blocks
 /// without requests or with impossible counts are left out; a prior below 1 or not finite counts as 4,
 /// a weight that is negative or not finite as 12.
 pub fn design_effect(blocks: &[(f64, f64)], prior: f64, prior_weight: f64) -> DesignEffect {
@@ -39,12 +40,8 @@ pub fn design_effect(blocks: &[(f64, f64)], prior: f64, prior_weight: f64) -> De
         (count + 1, total + n, bad + s)
     });
     let p = bad / total;
-    let raw = (count >= 2 && p > 0.0 && p < 1.0).then(|| {
-        usable()
-            .map(|(n, s)| (s - n * p).powi(2) / (n * p * (1.0 - p)))
-            .sum::<f64>()
-            / (count - 1) as f64
-    });
+    let raw = (count >= 2 && p > 0.0 && p < 1.0)
+        .then(|| dispersion(usable().map(|(n, s)| (s - n * p) / (n * p * (1.0 - p)).sqrt()), count));
     shrink(raw, count, prior, prior_weight)
 }
 
@@ -59,9 +56,25 @@ pub fn rate_design_effect(counts: &[f64], prior: f64, prior_weight: f64) -> Desi
     };
     let blocks = usable().count();
     let mean = usable().sum::<f64>() / blocks as f64;
-    let raw = (blocks >= 2 && mean > 0.0)
-        .then(|| usable().map(|count| (count - mean).powi(2)).sum::<f64>() / (blocks - 1) as f64 / mean);
+    let raw =
+        (blocks >= 2 && mean > 0.0).then(|| dispersion(usable().map(|count| (count - mean) / mean.sqrt()), blocks));
     shrink(raw, blocks, prior, prior_weight)
+}
+
+/// Mean square of the standardised residuals, and how much more their slow part varies in the long run.
+fn dispersion(residuals: impl Iterator<Item = f64>, blocks: usize) -> f64 {
+    let (mut squares, mut lagged, mut previous) = (0.0, 0.0, 0.0);
+    for residual in residuals {
+        squares += residual * residual;
+        lagged += residual * previous;
+        previous = residual;
+    }
+    let correlation = if squares > 0.0 {
+        (lagged / squares).clamp(0.0, 0.9)
+    } else {
+        0.0
+    };
+    squares / (blocks - 1) as f64 * (1.0 + 2.0 * correlation)
 }
 
 fn shrink(raw: Option<f64>, blocks: usize, prior: f64, prior_weight: f64) -> DesignEffect {
@@ -77,7 +90,15 @@ fn shrink(raw: Option<f64>, blocks: usize, prior: f64, prior_weight: f64) -> Des
     };
     let value = match raw {
         Some(raw) if weight + blocks as f64 > 0.0 => {
-            (weight * prior + blocks as f64 * raw.max(1.0)) / (weight + blocks as f64)
+            let raw = raw.max(1.0);
+            let own = blocks as f64 / (weight + blocks as f64);
+            // Near 1 a step of 0.5 is large, near 20 it is nothing: below the prior the logarithm is
+            // shrunk. Above it that would take too much away.
+            if raw < prior {
+                prior * (raw / prior).powf(own)
+            } else {
+                prior + own * (raw - prior)
+            }
         }
         _ => prior,
     };
@@ -99,7 +120,7 @@ mod tests {
         let effect = design_effect(&[(1000.0, 10.0); 72], 4.0, 12.0);
         assert_eq!(effect.raw, Some(0.0));
         assert_eq!(effect.blocks, 72);
-        assert!((effect.value - (48.0 + 72.0) / 84.0).abs() < 1e-12);
+        assert!((effect.value - 4.0_f64.powf(12.0 / 84.0)).abs() < 1e-12);
     }
 
     #[test]
@@ -108,6 +129,16 @@ mod tests {
         let effect = design_effect(&blocks, 4.0, 12.0);
         // (10² / 9.9) · 72/71
         assert!((effect.raw.unwrap() - 100.0 / 9.9 * 72.0 / 71.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn slow_waves_raise_it_further() {
+        let slow: Vec<(f64, f64)> = (0..72)
+            .map(|i| (1000.0, if i / 6 % 2 == 0 { 0.0 } else { 20.0 }))
+            .collect();
+        let quick = design_effect(&[(1000.0, 0.0), (1000.0, 20.0)].repeat(36), 4.0, 12.0);
+        let slow = design_effect(&slow, 4.0, 12.0);
+        assert!(slow.raw.unwrap() > 2.2 * quick.raw.unwrap());
     }
 
     #[test]

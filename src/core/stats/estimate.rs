@@ -79,6 +79,8 @@ pub enum Method {
     PairedBootstrap,
     /// `BCa` bootstrap that resamples whole clusters.
     ClusterBootstrap,
+    /// Studentised bootstrap of the logarithm.
+    StudentisedBootstrap,
     /// Percentile bootstrap with resamples drawn from the exact distribution of the resampled statistic.
     ExactResampling,
     /// Multinomial resampling of bucket counts.
@@ -121,6 +123,7 @@ impl fmt::Display for Method {
             Self::BcaBootstrap => "BCa bootstrap",
             Self::PairedBootstrap => "paired BCa bootstrap",
             Self::ClusterBootstrap => "cluster BCa bootstrap",
+            Self::StudentisedBootstrap => "studentised bootstrap of the logarithm",
             Self::ExactResampling => "bootstrap",
             Self::MultinomialBootstrap => "multinomial bootstrap",
             Self::Wilson => "Wilson",

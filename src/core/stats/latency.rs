@@ -10,7 +10,7 @@ use super::{Estimate, StatsError, bootstrap, check};
 pub struct Profile {
     /// Mean, `BCa` bootstrap.
     pub mean: Estimate,
-    /// Sample variance, `BCa` bootstrap.
+    /// Sample variance, studentised bootstrap.
     pub variance: Estimate,
     /// 95th percentile, order statistics.
     pub p95: Estimate,

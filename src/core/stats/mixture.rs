@@ -5,7 +5,7 @@
 //! [`Detector`](super::sequential::Detector) serves detection.
 
 use super::comparison::log_mean_exp;
-use super::sequential::RATIOS;
+use super::sequential::{RATIOS, ShareWeights};
 use super::{StatsError, check};
 
 /// Evidence since a fixed start that a share of bad requests exceeds its limit.
@@ -13,34 +13,25 @@ use super::{StatsError, check};
 pub struct Mixture {
     live: usize,
     per_bad: [f64; RATIOS.len()],
-    per_good: [f64; RATIOS.len()],
+    per_request: [f64; RATIOS.len()],
     log_product: [f64; RATIOS.len()],
 }
 
 impl Mixture {
-    /// H0: the share is at most `p0`, in (0, 0.8); each likelihood ratio is tempered by `design_effect` ≥ 1.
+    /// H0: the share is at most `p0`, in (0, 0.8), when counts vary `design_effect` ≥ 1 times as much as
+    /// those of independent requests.
     pub fn share(p0: f64, design_effect: f64) -> Result<Self, StatsError> {
-        let p0 = check::open_unit("limit of the share", p0)?;
-        let effect = check::design_effect(design_effect)?;
-        let live = RATIOS.iter().take_while(|&&ratio| ratio * p0 < 1.0).count();
-        if live == 0 {
-            return Err(StatsError::OutOfRange {
-                what: "limit of the share",
-                value: p0,
-                range: "(0, 0.8)",
-            });
-        }
-        let mut mixture = Self {
+        let ShareWeights {
             live,
-            per_bad: [0.0; 6],
-            per_good: [0.0; 6],
-            log_product: [0.0; 6],
-        };
-        for (k, ratio) in RATIOS.iter().enumerate().take(live) {
-            mixture.per_bad[k] = ratio.ln() / effect;
-            mixture.per_good[k] = ((-ratio * p0).ln_1p() - (-p0).ln_1p()) / effect;
-        }
-        Ok(mixture)
+            per_bad,
+            per_request,
+        } = ShareWeights::new(p0, design_effect)?;
+        Ok(Self {
+            live,
+            per_bad,
+            per_request,
+            log_product: [0.0; RATIOS.len()],
+        })
     }
 
     /// Takes `n` requests, `bad` of them bad (real-valued counts).
@@ -50,7 +41,7 @@ impl Mixture {
         }
         let (bad, n) = check::part_of("bad requests of a look", bad, n)?;
         for k in 0..self.live {
-            self.log_product[k] += bad * self.per_bad[k] + (n - bad) * self.per_good[k];
+            self.log_product[k] += bad * self.per_bad[k] + n * self.per_request[k];
         }
         Ok(())
     }

@@ -2,16 +2,31 @@
 //!
 //! An e-SR detector after Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for
 //! sequential change detection" (New England Journal of Statistics in Data Science, 2023). Against
-//! H0 each ratio `ρ_k` has its own likelihood ratio `ℓ_k` of a look, and
+//! H0 each ratio `ρ_k` has its own log evidence `ℓ_k` of a look, and
 //!
 //! ```text
-//! R_k ← (R_k + 1) · exp(ℓ_k / D),   M = mean_k R_k,   alarm at M ≥ c
+//! R_k ← (R_k + 1) · exp(ℓ_k),   M = mean_k R_k,   alarm at M ≥ c
 //! ```
 //!
 //! The average run length to a false alarm is at least c looks, and P(false alarm within N looks) ≤ N/c,
-//! whenever the tempered likelihood ratios have mean at most 1 under H0. For independent requests that
-//! holds at every design effect D ≥ 1 (Jensen's inequality: x^(1/D) is concave). For clustered requests
-//! division by D is a heuristic; simulation certifies it and the report prints D.
+//! whenever each exp(ℓ) has mean at most 1 under H0.
+//!
+//! With s bad requests of n, ℓ = θ·s − n·C(θ). At design effect D = 1 it is the binomial log likelihood
+//! ratio of p1 = ρ·p0 against p0: θ is the log odds ratio and C = ln(1 + p0(e^θ − 1)). Requests of real
+//! services share causes, so that their counts vary D times as much. For D > 1 the evidence is that of
+//! counts whose share is gamma-distributed with just that variance, for which exp(ℓ) has mean 1 exactly in
+//! the Poisson limit (the negative binomial; Johnson, Kemp & Kotz, *Univariate Discrete Distributions*,
+//! ch. 5):
+//!
+//! ```text
+//! e^θ = ρ'·D / (1 + ρ'·(D − 1)),   C = −ln(1 − κ·ln(1 + p0(e^θ − 1))) / κ,   κ = (D − 1)(1 − p0)/p0
+//! ```
+//!
+//! with ρ' the odds ratio. Less dispersed counts, independent requests among them, make the mean smaller
+//! (exp is convex), so the guarantee holds for them at every D. Dividing the likelihood ratio by D, the
+//! common alternative, has the right variance but not the right tail: with bursts its mean is infinite for
+//! the larger ratios. That the counts are no worse than gamma, and that D is known from a baseline, is an
+//! assumption; simulation measures what is left, and the report prints D.
 
 use super::{StatsError, check};
 
@@ -45,9 +60,12 @@ pub struct Detector {
     watches: Watches,
     /// How many of the ratios can be tested (a share cannot exceed 1).
     live: usize,
-    /// `ℓ_k / D` of one bad request, or of one request of a rate.
+    effect: f64,
+    /// Σ n and Σ n² over the looks since the start (seconds, for a rate).
+    sizes: [f64; 2],
+    /// θ: what one bad request adds to `ℓ_k`, or one request of a rate.
     per_event: [f64; RATIOS.len()],
-    /// `ℓ_k / D` of one good request, or of one second of a rate.
+    /// −C(θ): what one request adds, bad or not, or one second of a rate.
     per_exposure: [f64; RATIOS.len()],
     log_r: [f64; RATIOS.len()],
     /// End of the last look after which `R_k` was below 1, or the start.
@@ -58,47 +76,40 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A detector of H0: the share of bad requests is at most `p0`, in (0, 0.8).
+    /// A detector of H0: the share of bad requests is at most `p0`, in (0, 0.8), when their counts vary
+    /// `design_effect` ≥ 1 times as much as those of independent requests.
     ///
-    /// ℓ = s ln(p1/p0) + (n−s) ln((1−p1)/(1−p0)) with p1 = ρ·p0, divided by `design_effect` ≥ 1.
-    /// Ratios with p1 ≥ 1 are left out.
+    /// Ratios with p1 = ρ·p0 ≥ 1 are left out.
     pub fn share(p0: f64, design_effect: f64) -> Result<Self, StatsError> {
-        let p0 = check::open_unit("limit of the share", p0)?;
-        let design_effect = check::design_effect(design_effect)?;
-        let live = RATIOS.iter().take_while(|&&ratio| ratio * p0 < 1.0).count();
-        if live == 0 {
-            return Err(StatsError::OutOfRange {
-                what: "limit of the share",
-                value: p0,
-                range: "(0, 0.8)",
-            });
-        }
-        let mut detector = Self::silent(Watches::Share, live);
-        for (k, ratio) in RATIOS.iter().enumerate().take(live) {
-            detector.per_event[k] = ratio.ln() / design_effect;
-            detector.per_exposure[k] = ((-ratio * p0).ln_1p() - (-p0).ln_1p()) / design_effect;
-        }
+        let weights = ShareWeights::new(p0, design_effect)?;
+        let mut detector = Self::silent(Watches::Share, weights.live, design_effect);
+        detector.per_event = weights.per_bad;
+        detector.per_exposure = weights.per_request;
         Ok(detector)
     }
 
-    /// A detector of H0: the Poisson rate is at least `rate`, in requests per second.
+    /// A detector of H0: the rate is at least `rate`, in requests per second, when its counts vary
+    /// `design_effect` ≥ 1 times as much as a Poisson process.
     ///
-    /// ℓ = N ln ρ − (ρ−1) λ0 t with ρ one over each of [`RATIOS`], divided by `design_effect` ≥ 1.
+    /// The same with ρ one over each of [`RATIOS`]; at D = 1 it is ℓ = N ln ρ − (ρ−1) λ0 t.
     pub fn floor(rate: f64, design_effect: f64) -> Result<Self, StatsError> {
         let rate = check::positive("floor of the rate", rate)?;
-        let design_effect = check::design_effect(design_effect)?;
-        let mut detector = Self::silent(Watches::Rate, RATIOS.len());
+        let effect = check::design_effect(design_effect)?;
+        let mut detector = Self::silent(Watches::Rate, RATIOS.len(), effect);
         for (k, ratio) in RATIOS.iter().enumerate() {
-            detector.per_event[k] = -ratio.ln() / design_effect;
-            detector.per_exposure[k] = (1.0 - 1.0 / ratio) * rate / design_effect;
+            let tilt = effect / (ratio + effect - 1.0);
+            detector.per_event[k] = tilt.ln();
+            detector.per_exposure[k] = -mixed(tilt - 1.0, effect - 1.0) * rate;
         }
         Ok(detector)
     }
 
-    const fn silent(watches: Watches, live: usize) -> Self {
+    const fn silent(watches: Watches, live: usize, effect: f64) -> Self {
         Self {
             watches,
             live,
+            effect,
+            sizes: [0.0; 2],
             per_event: [0.0; RATIOS.len()],
             per_exposure: [0.0; RATIOS.len()],
             log_r: [f64::NEG_INFINITY; RATIOS.len()],
@@ -116,6 +127,7 @@ impl Detector {
         self.log_r = [f64::NEG_INFINITY; RATIOS.len()];
         self.below_until = [at; RATIOS.len()];
         self.started = true;
+        self.sizes = [0.0; 2];
         self.last = None;
         self.looks = 0;
     }
@@ -135,7 +147,7 @@ impl Detector {
                 range: "[0, n]",
             });
         }
-        self.update(at, bad, n - bad)
+        self.update(at, bad, n)
     }
 
     /// Takes the `count` requests of `seconds` of exposure, at `at`, the Unix second at which they ended.
@@ -164,18 +176,35 @@ impl Detector {
             Some(_) | None => {}
         }
         self.last = Some(at);
-        let empty = events == 0.0 && exposure == 0.0;
+        let empty = exposure == 0.0;
         self.looks += u64::from(!empty);
+        let weight = self.weight(exposure);
         for k in 0..self.live {
             if !empty {
-                self.log_r[k] =
-                    log_one_plus(self.log_r[k]) + events * self.per_event[k] + exposure * self.per_exposure[k];
+                self.log_r[k] = log_one_plus(self.log_r[k])
+                    + weight * (events * self.per_event[k] + exposure * self.per_exposure[k]);
             }
             if self.log_r[k] < 0.0 {
                 self.below_until[k] = at;
             }
         }
         Ok(())
+    }
+
+    /// How much a look of this size counts: less than 1 when it is larger than the looks before.
+    ///
+    /// What the requests of one look share grows with their number: the design effect of n requests is
+    /// 1 + (n − 1)·ρ (Kish 1965), so a burst of requests has a larger one than the looks from which D was
+    /// estimated, whose typical size is Σn²/Σn.
+    fn weight(&mut self, size: f64) -> f64 {
+        self.sizes[0] += size;
+        self.sizes[1] += size * size;
+        let typical = self.sizes[1] / self.sizes[0];
+        if size > typical && typical.is_finite() {
+            self.effect / (1.0 + (self.effect - 1.0) * size / typical)
+        } else {
+            1.0
+        }
     }
 
     /// ln M, minus infinity before the first look.
@@ -225,6 +254,44 @@ impl Detector {
     }
 }
 
+/// What requests add to the log evidence of each ratio against H0: the share is at most p0.
+pub(super) struct ShareWeights {
+    /// How many of the ratios can be tested: ρ·p0 < 1.
+    pub(super) live: usize,
+    /// θ, for each bad request.
+    pub(super) per_bad: [f64; RATIOS.len()],
+    /// −C(θ), for each request.
+    pub(super) per_request: [f64; RATIOS.len()],
+}
+
+impl ShareWeights {
+    pub(super) fn new(p0: f64, design_effect: f64) -> Result<Self, StatsError> {
+        let p0 = check::open_unit("limit of the share", p0)?;
+        let effect = check::design_effect(design_effect)?;
+        let live = RATIOS.iter().take_while(|&&ratio| ratio * p0 < 1.0).count();
+        if live == 0 {
+            return Err(StatsError::OutOfRange {
+                what: "limit of the share",
+                value: p0,
+                range: "(0, 0.8)",
+            });
+        }
+        let mut weights = Self {
+            live,
+            per_bad: [0.0; RATIOS.len()],
+            per_request: [0.0; RATIOS.len()],
+        };
+        for (k, ratio) in RATIOS.iter().enumerate().take(live) {
+            let odds_ratio = ratio * (1.0 - p0) / (1.0 - ratio * p0);
+            let tilt = odds_ratio * effect / (1.0 + odds_ratio * (effect - 1.0));
+            let bernoulli = (p0 * (tilt - 1.0)).ln_1p();
+            weights.per_bad[k] = tilt.ln();
+            weights.per_request[k] = -mixed(bernoulli, (effect - 1.0) * (1.0 - p0) / p0);
+        }
+        Ok(weights)
+    }
+}
+
 /// The evidence c = m·N/α at which one of `triggers` streaming triggers may act, so that at most
 /// `false_rollback_rate` (α) of healthy periods of `looks_per_period` (N) looks see any of them act.
 ///
@@ -243,6 +310,16 @@ pub fn threshold(triggers: usize, looks_per_period: f64, false_rollback_rate: f6
     }
     let rate = check::open_unit("false rollback rate", false_rollback_rate)?;
     check::finite("threshold", triggers as f64 * looks / rate)
+}
+
+/// The cumulant of a count whose cumulant given its share is `plain`, when the share is gamma-distributed
+/// with this variance per request: −ln(1 − v·plain)/v, and `plain` itself at v = 0.
+fn mixed(plain: f64, variance: f64) -> f64 {
+    if variance == 0.0 {
+        plain
+    } else {
+        -(-variance * plain).ln_1p() / variance
+    }
 }
 
 /// ln(1 + e^x); saves the two transcendentals where the result is x or 0 to the last bit.
@@ -270,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_recursion_is_the_definition() {
-        let mut detector = Detector::share(0.01, 2.0).unwrap();
+        let mut detector = Detector::share(0.01, 1.0).unwrap();
         detector.start(0);
         let mut r = [0.0_f64; 6];
         for (at, (n, bad)) in (1_i64..).zip([(1500.0, 10.0), (1400.0, 31.0), (1600.0, 29.5)]) {
@@ -278,12 +355,72 @@ mod tests {
             for (k, ratio) in RATIOS.iter().enumerate() {
                 let p1 = ratio * 0.01;
                 let l: f64 = bad * (p1 / 0.01_f64).ln() + (n - bad) * ((1.0 - p1) / 0.99).ln();
-                r[k] = (r[k] + 1.0) * (l / 2.0).exp();
+                r[k] = (r[k] + 1.0) * l.exp();
             }
         }
         let expected = r.iter().sum::<f64>() / 6.0;
         assert!((detector.evidence() / expected - 1.0).abs() < 1e-10);
         assert_eq!(detector.looks(), 3);
+    }
+
+    #[test]
+    fn the_evidence_of_negative_binomial_counts_has_mean_one() {
+        // A small limit, so that the Poisson limit holds: NB with mean 15 and variance D·15.
+        let (p0, n, effect) = (1e-7, 1.5e8, 6.0);
+        let detector = Detector::share(p0, effect).unwrap();
+        let size = n * p0 / (effect - 1.0);
+        for (k, ratio) in RATIOS.iter().enumerate() {
+            let mut log_probability = -size * effect.ln();
+            let mut mean = 0.0;
+            for count in 0..4000 {
+                let s = f64::from(count);
+                mean += (log_probability + s * detector.per_event[k] + n * detector.per_exposure[k]).exp();
+                log_probability += ((size + s) / (s + 1.0) * (effect - 1.0) / effect).ln();
+            }
+            assert!((mean - 1.0).abs() < 1e-4, "ratio {ratio}: {mean}");
+        }
+    }
+
+    #[test]
+    fn independent_requests_have_evidence_below_one_at_every_design_effect() {
+        let (p0, n) = (0.05, 200_u32);
+        for effect in [1.0, 1.5, 4.0, 50.0] {
+            let detector = Detector::share(p0, effect).unwrap();
+            for (k, ratio) in RATIOS.iter().enumerate().take(detector.live) {
+                let mut probability = (1.0 - p0).powi(200);
+                let mut mean = 0.0;
+                for s in 0..=n {
+                    mean += probability
+                        * (f64::from(s) * detector.per_event[k] + f64::from(n) * detector.per_exposure[k]).exp();
+                    probability *= f64::from(n - s) / f64::from(s + 1) * p0 / (1.0 - p0);
+                }
+                assert!(mean <= 1.0 + 1e-9, "D = {effect}, ratio {ratio}: {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_counts_for_less_than_its_size_when_requests_share_causes() {
+        let evidence = |effect: f64| {
+            let mut detector = Detector::share(0.01, effect).unwrap();
+            detector.start(0);
+            for look in 1..=10 {
+                detector.look(15 * look, 1_500.0, 15.0).unwrap();
+            }
+            let before = detector.log_evidence();
+            detector.look(165, 15_000.0, 300.0).unwrap();
+            detector.log_evidence() - before
+        };
+        let mut large = Detector::share(0.01, 5.0).unwrap();
+        large.start(0);
+        large.look(15, 15_000.0, 300.0).unwrap();
+        assert!(
+            evidence(5.0) < 0.7 * large.log_evidence(),
+            "{} {}",
+            evidence(5.0),
+            large.log_evidence()
+        );
+        assert!(evidence(1.0) > 50.0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use stage::{Node, Operator, OperatorOptions, Space, StageError, install};
 const NAMESPACE: &str = "shop";
 const NODE: &str = "agent-0";
 /// Requests per second, all pods together.
-const RATE: f64 = 200.0;
+const RATE: f64 = 300.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,0 +1,56 @@
+# quality-officer. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BED := target/debug/bed
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: tools
+tools:
+	@scripts/check-tools
+
+.PHONY: build
+build: tools ## Build the operator and what tests and the demonstration need
+	cargo build --workspace --bins
+
+.PHONY: bed
+bed: build
+	@$(BED) build etcd kubernetes kwok prometheus >/dev/null
+
+.PHONY: demo
+demo: bed ## A bad release is shipped and rolled back on a local control plane (KEEP=1 leaves it running)
+	@KEEP=$${KEEP:-} $(BED) run -- target/debug/demo
+
+.PHONY: test
+test: build ## All tests: unit tests, then the operator on a local control plane
+	target/debug/crdgen --check
+	cargo test --lib --no-default-features
+	cargo test --workspace --lib --bins --test reference
+	cargo test -p bed -p workload --tests
+	@$(BED) build etcd kubernetes kwok prometheus promtool >/dev/null
+	$(BED) run --scrape-interval 1s -- cargo test -p workload --test cluster -- --ignored
+	$(BED) run --scrape-interval 1s -- cargo test --test cluster -- --test-threads 4
+	$(BED) run -- cargo test --test real -- --test-threads 3
+
+.PHONY: run
+run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=file
+	target/debug/quality-officer run --config $${CONFIG:?set CONFIG to an operator configuration, see examples/operator.yaml}
+
+.PHONY: manifests
+manifests: tools ## Generate crds/ from the types
+	cargo run --quiet --bin crdgen
+
+.PHONY: lint
+lint: tools ## Formatting, lints and generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --no-default-features --lib -- -D warnings
+	cargo run --quiet --bin crdgen -- --check
+
+.PHONY: bench
+bench: tools ## Benchmarks of the statistics core
+	cargo bench --bench stats

@@ -289,8 +289,7 @@ impl Act<'_> {
 /// The Event of a state, where a reader needs one.
 fn event(state: IncidentState) -> Option<(bool, &'static str)> {
     match state {
-        IncidentState::Open => None,
-        IncidentState::Verifying => None,
+        IncidentState::Open | IncidentState::Verifying => None,
         IncidentState::Observed => Some((true, "RollbackNotAllowed")),
         IncidentState::AwaitingApproval => Some((true, "RollbackPrepared")),
         IncidentState::NoSafeTarget => Some((true, "NoSafeTarget")),

@@ -1,6 +1,6 @@
 //! Build: objects of the API from the core's decisions, and the core's view of objects. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -42,7 +42,13 @@ fn hash(parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {
@@ -236,7 +242,7 @@ pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> 
 }
 
 /// The incident that the planner works on: a rollback's before an alert's, the oldest first.
-pub fn open_incident<'a>(incidents: &'a [QualityIncident]) -> Option<&'a QualityIncident> {
+pub fn open_incident(incidents: &[QualityIncident]) -> Option<&QualityIncident> {
     let open = || incidents.iter().filter(|incident| !is_closed(incident));
     open()
         .find(|incident| incident.spec.severity == incident::Severity::Rollback)

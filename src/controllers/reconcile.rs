@@ -75,6 +75,7 @@ pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Resu
 }
 
 /// What happens after an error: the same again, later.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
 pub fn on_error(object: Arc<PolicyObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context
         .meters
@@ -139,8 +140,27 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
     let Some(judged) = judged.as_mut() else {
         return Ok(Action::requeue(AGAIN));
     };
+    let wrote = judge_and_act(context, policy, &gathered, &source, judged, grid, now).await?;
+    Ok(Action::requeue(if wrote {
+        AGAIN
+    } else {
+        until_next(now, rules.interval, source.settle())
+    }))
+}
+
+/// Judges the newest look, takes the one next step, and writes what was found; whether anything was written.
+async fn judge_and_act(
+    context: &Context,
+    policy: &QualityPolicy,
+    gathered: &Gathered,
+    source: &Source,
+    judged: &mut Judged,
+    grid: i64,
+    now: Timestamp,
+) -> Result<bool, ReconcileError> {
+    let rules = judged.subject.policy.clone();
     let before = judged.last_look();
-    judged.catch_up(&source, grid, replicas(&gathered)).await;
+    judged.catch_up(source, grid, replicas(gathered)).await;
     if judged.last_look() != before {
         context.meters.looks.inc();
         context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
@@ -161,12 +181,12 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
         .iter()
         .map(|checkpoint| build::candidate(checkpoint, &rules, now.as_second()))
         .collect();
-    let observed = observed(&gathered, judged, candidates, complete, now);
+    let observed = observed(gathered, judged, candidates, complete, now);
     let plan = plan(&rules, &verdict, &observed);
     let act = Act {
         context,
         policy,
-        gathered: &gathered,
+        gathered,
         verdict: &verdict,
         running: &judged.running,
         worse_than_beside: judged.worse_than_beside(),
@@ -181,15 +201,11 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
             settled: complete && plan == Plan::Hold(Hold::NoBreach) && observed.incident.is_none(),
             at: verdict.at,
         };
-        wrote = checkpoints::keep(context, policy, &rules, &gathered, &standing, now).await?;
+        wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    let found = found(policy, &rules, &gathered, judged, &verdict, &observed.candidates, now);
+    let found = found(policy, &rules, gathered, judged, &verdict, &observed.candidates, now);
     wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
-    Ok(Action::requeue(if wrote {
-        AGAIN
-    } else {
-        until_next(now, rules.interval, source.settle())
-    }))
+    Ok(wrote)
 }
 
 type Validated = (Arc<Policy>, Arc<Source>, Arc<MetricSet>);

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
-    core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta},
+    core::{DeserializeGuard as Guarded, NamespaceResourceScope, ObjectMeta},
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
@@ -21,7 +21,7 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    api::{QualityIncident, QualityReport, RollbackCheckpoint},
     config::Config,
     controllers::{
         context::{Context, PolicyObject, Stores, call},
@@ -50,9 +50,9 @@ pub async fn run(
     let (triggers, triggered) = mpsc::unbounded();
     let (deployments, deployment_stream) = watched::<Deployment>(&client, namespace, prune_deployment);
     let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, namespace, prune_replica_set);
-    let (checkpoints, checkpoint_stream) = watched::<DeserializeGuard<RollbackCheckpoint>>(&client, namespace, prune);
-    let (incidents, incident_stream) = watched::<DeserializeGuard<QualityIncident>>(&client, namespace, prune);
-    let (reports, report_stream) = watched::<DeserializeGuard<QualityReport>>(&client, namespace, prune);
+    let (checkpoints, checkpoint_stream) = watched::<Guarded<RollbackCheckpoint>>(&client, namespace, prune);
+    let (incidents, incident_stream) = watched::<Guarded<QualityIncident>>(&client, namespace, prune);
+    let (reports, report_stream) = watched::<Guarded<QualityReport>>(&client, namespace, prune);
     let stores = Stores {
         policies: controller.store(),
         deployments,
@@ -62,71 +62,18 @@ pub async fn run(
         reports,
     };
 
-    let by_target = |stores: &Stores, namespace: Option<String>, target: String| {
-        policies_of(stores, namespace.as_deref(), |policy: &QualityPolicy| {
-            policy.spec.target_ref.name == target
-        })
-    };
-    let feeds = [
-        feed(deployment_stream, &stores, &triggers, move |stores, deployment| {
-            by_target(stores, deployment.metadata.namespace.clone(), deployment.name_any())
-        }),
-        feed(
-            replica_set_stream,
-            &stores,
-            &triggers,
-            move |stores, replica_set: &ReplicaSet| {
-                let owner = replica_set
-                    .owner_references()
-                    .iter()
-                    .find(|owner| owner.kind == "Deployment");
-                owner
-                    .map(|owner| by_target(stores, replica_set.metadata.namespace.clone(), owner.name.clone()))
-                    .unwrap_or_default()
-            },
-        ),
-        feed(
-            checkpoint_stream,
-            &stores,
-            &triggers,
-            move |stores, checkpoint: &DeserializeGuard<RollbackCheckpoint>| {
-                let target = checkpoint
-                    .0
-                    .as_ref()
-                    .map(|checkpoint| checkpoint.spec.target_ref.name.clone());
-                target
-                    .map(|target| by_target(stores, checkpoint.meta().namespace.clone(), target))
-                    .unwrap_or_default()
-            },
-        ),
-        feed(
-            incident_stream,
-            &stores,
-            &triggers,
-            |stores, incident: &DeserializeGuard<QualityIncident>| {
-                let Ok(incident) = &incident.0 else { return Vec::new() };
-                let name = incident.spec.policy.name.clone();
-                policies_of(stores, incident.metadata.namespace.as_deref(), |policy| {
-                    policy.name_any() == name
-                })
-            },
-        ),
-        feed(
-            report_stream,
-            &stores,
-            &triggers,
-            |stores, report: &DeserializeGuard<QualityReport>| {
-                let name = report.meta().name.clone().unwrap_or_default();
-                policies_of(stores, report.meta().namespace.as_deref(), |policy| {
-                    policy.name_any() == name
-                })
-            },
-        ),
-    ];
-    let feeds: Vec<_> = feeds
-        .into_iter()
-        .map(|feed| tokio::spawn(until(stop.clone(), feed)))
-        .collect();
+    let feeds: Vec<_> = feeds(
+        &stores,
+        &triggers,
+        deployment_stream,
+        replica_set_stream,
+        checkpoint_stream,
+        incident_stream,
+        report_stream,
+    )
+    .into_iter()
+    .map(|feed| tokio::spawn(until(stop.clone(), feed)))
+    .collect();
 
     let reporter = Reporter {
         controller: "quality-officer".to_owned(),
@@ -173,6 +120,68 @@ pub async fn run(
     for feed in feeds {
         feed.abort();
     }
+}
+
+/// The streams of the caches, each sending the policies that its objects concern.
+fn feeds(
+    stores: &Stores,
+    triggers: &mpsc::UnboundedSender<ObjectRef<PolicyObject>>,
+    deployments: impl Stream<Item = Deployment> + Send + 'static,
+    replica_sets: impl Stream<Item = ReplicaSet> + Send + 'static,
+    checkpoints: impl Stream<Item = Guarded<RollbackCheckpoint>> + Send + 'static,
+    incidents: impl Stream<Item = Guarded<QualityIncident>> + Send + 'static,
+    reports: impl Stream<Item = Guarded<QualityReport>> + Send + 'static,
+) -> [Feed; 5] {
+    [
+        feed(deployments, stores, triggers, |stores, deployment: &Deployment| {
+            by_target(stores, &deployment.metadata, Some(&deployment.name_any()))
+        }),
+        feed(replica_sets, stores, triggers, |stores, replica_set: &ReplicaSet| {
+            let owner = replica_set
+                .owner_references()
+                .iter()
+                .find(|owner| owner.kind == "Deployment");
+            by_target(stores, &replica_set.metadata, owner.map(|owner| owner.name.as_str()))
+        }),
+        feed(
+            checkpoints,
+            stores,
+            triggers,
+            |stores, checkpoint: &Guarded<RollbackCheckpoint>| {
+                let target = checkpoint
+                    .0
+                    .as_ref()
+                    .map(|checkpoint| checkpoint.spec.target_ref.name.as_str());
+                by_target(stores, checkpoint.meta(), target.ok())
+            },
+        ),
+        feed(
+            incidents,
+            stores,
+            triggers,
+            |stores, incident: &Guarded<QualityIncident>| {
+                let policy = incident.0.as_ref().map(|incident| incident.spec.policy.name.as_str());
+                by_name(stores, incident.meta(), policy.ok())
+            },
+        ),
+        feed(reports, stores, triggers, |stores, report: &Guarded<QualityReport>| {
+            by_name(stores, report.meta(), report.meta().name.as_deref())
+        }),
+    ]
+}
+
+/// The policies that guard the Deployment `target` of an object's namespace.
+fn by_target(stores: &Stores, metadata: &ObjectMeta, target: Option<&str>) -> Vec<ObjectRef<PolicyObject>> {
+    policies_of(stores, metadata.namespace.as_deref(), |policy| {
+        Some(policy.spec.target_ref.name.as_str()) == target
+    })
+}
+
+/// The policy `name` of an object's namespace.
+fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<ObjectRef<PolicyObject>> {
+    policies_of(stores, metadata.namespace.as_deref(), |policy| {
+        policy.metadata.name.as_deref() == name
+    })
 }
 
 /// Waits until every cache has its first list.
@@ -285,13 +294,16 @@ where
     (store, stream)
 }
 
+/// Runs as long as the watch behind it.
+type Feed = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Sends the policies that each object concerns to the controller.
 fn feed<K: Send + 'static>(
     stream: impl Stream<Item = K> + Send + 'static,
     stores: &Stores,
     triggers: &mpsc::UnboundedSender<ObjectRef<PolicyObject>>,
     concerns: impl Fn(&Stores, &K) -> Vec<ObjectRef<PolicyObject>> + Send + 'static,
-) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+) -> Feed {
     let (stores, triggers) = (stores.clone(), triggers.clone());
     Box::pin(async move {
         let mut stream = std::pin::pin!(stream);

@@ -1,5 +1,7 @@
 //! Numbers in words: one place decides how many digits a reader gets. Numbers, not adjectives.
 
+use std::fmt::Write;
+
 use crate::core::{
     incident::Trigger,
     judge::{State, TriggerVerdict},
@@ -149,15 +151,17 @@ pub fn sentence(verdict: &TriggerVerdict) -> String {
         odds(verdict.log_threshold),
         verdict.design_effect,
     );
-    if verdict.trigger == Trigger::Latency && verdict.state == State::Breach {
-        if let Some(estimate) = &verdict.estimate {
-            text.push_str(&format!(
-                "; {} of the requests were slower (CI95 {}), {} may be",
-                percent(estimate.value),
-                interval(estimate.ci95, percent),
-                percent(verdict.limit)
-            ));
-        }
+    let slow = verdict
+        .estimate
+        .as_ref()
+        .filter(|_| verdict.trigger == Trigger::Latency && verdict.state == State::Breach);
+    if let Some(slow) = slow {
+        let (share, ci95) = (percent(slow.value), interval(slow.ci95, percent));
+        let _ = write!(
+            text,
+            "; {share} of the requests were slower (CI95 {ci95}), {} may be",
+            percent(verdict.limit)
+        );
     }
     if !verdict.note.is_empty() {
         text.push_str("; ");

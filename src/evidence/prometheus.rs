@@ -136,17 +136,18 @@ impl Source {
         let cell = {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
             let recent = tables.entry(metrics.clone()).or_default();
-            match recent.iter().find(|(known, _)| *known == at) {
-                Some((_, cell)) => cell.clone(),
-                None => {
-                    if recent.len() >= KEPT_TABLES {
-                        recent.remove(0);
-                    }
-                    let cell = Arc::new(OnceCell::new());
-                    recent.push((at, cell.clone()));
-                    cell
+            let known = recent
+                .iter()
+                .find(|(known, _)| *known == at)
+                .map(|(_, cell)| cell.clone());
+            known.unwrap_or_else(|| {
+                if recent.len() >= KEPT_TABLES {
+                    recent.remove(0);
                 }
-            }
+                let cell = Arc::new(OnceCell::new());
+                recent.push((at, cell.clone()));
+                cell
+            })
         };
         cell.get_or_init(|| async { Arc::new(self.read_table(metrics, at).await) })
             .await
@@ -200,9 +201,8 @@ impl Source {
         end: i64,
         step: i64,
     ) -> Result<Vec<Table>, QueryError> {
-        let instants = usize::try_from((end - start) / step.max(1)).unwrap_or(0) + 1;
-        let fresh: Vec<Table> = (0..instants)
-            .map(|index| Table::new(start + index as i64 * step))
+        let fresh: Vec<Table> = (0..=(end - start) / step.max(1))
+            .map(|index| Table::new(start + index * step))
             .collect();
         let tables = Arc::new(Mutex::new(fresh));
         let mut queries = metrics.queries(Some(narrow));

@@ -33,7 +33,7 @@ impl Scene {
             .get_or_init(|| async { stage::install(&endpoints).unwrap() })
             .await;
         let space = Space::new(&endpoints, namespace).await.unwrap();
-        let node = Node::start(&space, namespace, endpoints.prometheus_targets.clone()).unwrap();
+        let node = Node::start(&space, namespace, &endpoints.prometheus_targets).unwrap();
         Node::deploy(&space, namespace, "v1").await.unwrap();
         let load = node.load(&space, RATE).unwrap();
         let options = OperatorOptions::for_namespace(namespace, &endpoints.prometheus);

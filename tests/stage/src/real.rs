@@ -1,6 +1,9 @@
 //! The real service: inference servers as processes, under a real open-loop load.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::PostParams;
@@ -17,11 +20,11 @@ pub struct Node {
 
 impl Node {
     /// Starts both. `name` is the Node's; Prometheus reads its targets from `targets`. Blocks.
-    pub fn start(space: &Space, name: &str, targets: PathBuf) -> Result<Self, StageError> {
+    pub fn start(space: &Space, name: &str, targets: &Path) -> Result<Self, StageError> {
         let folder = space.folder();
         std::fs::create_dir_all(&folder).map_err(StageError::io(format!("make {}", folder.display())))?;
-        let mut options = AgentOptions::new(space.endpoints.kubeconfig.clone(), targets.clone(), folder.clone());
-        options.node.node_name = name.to_owned();
+        let mut options = AgentOptions::new(space.endpoints.kubeconfig.clone(), targets, folder.clone());
+        name.clone_into(&mut options.node.node_name);
         options.node.labels.push(("agent".to_owned(), name.to_owned()));
         let agent = Agent::start(&options)?;
         let gpu = GpuExporter::start(&GpuExporterOptions {

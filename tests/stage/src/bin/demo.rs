@@ -50,7 +50,7 @@ async fn run() -> Result<(), StageError> {
     tell.step(&format!(
         "A service: Deployment ranker with 3 real inference servers, {RATE:.0} requests/s, release v1"
     ));
-    let node = Node::start(&space, NODE, endpoints.prometheus_targets.clone())?;
+    let node = Node::start(&space, NODE, &endpoints.prometheus_targets)?;
     Node::deploy(&space, NODE, "v1").await?;
     let load = node.load(&space, RATE)?;
 

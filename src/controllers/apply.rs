@@ -280,9 +280,22 @@ impl Act<'_> {
             warning,
             reason,
             note,
-            action: incident,
+            about: incident,
+            chapter: chapter(reason),
         };
         tell(self.context, self.policy, Some(&self.gathered.deployment), &told).await;
+    }
+}
+
+/// Where a reason stands in the story of an incident.
+fn chapter(reason: &str) -> u8 {
+    match reason {
+        "SLOBreached" | "SLOAlert" => 0,
+        "RolledBack" => 2,
+        "Escalated" => 3,
+        "RollbackIneffective" => 4,
+        "Recovered" | "IncidentSuperseded" | "IncidentResolved" => 5,
+        _ => 1,
     }
 }
 

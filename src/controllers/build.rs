@@ -36,7 +36,8 @@ pub fn label(name: &str) -> String {
     format!("{}-{}", &name[..52].trim_end_matches(['-', '.']), &hash(&[name])[..10])
 }
 
-fn hash(parts: &[&str]) -> String {
+/// Hash of some texts, in hexadecimal; they cannot run into each other.
+pub fn hash(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part.as_bytes());

@@ -209,7 +209,8 @@ async fn register(
                     warning: false,
                     reason: "CheckpointRegistered",
                     note,
-                    action: &created.name_any(),
+                    about: &created.name_any(),
+                    chapter: 0,
                 };
                 tell(context, policy, Some(&gathered.deployment), &told).await;
                 return Ok(());

@@ -8,11 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use kube::{
-    Client,
-    core::DeserializeGuard,
-    runtime::{events::Recorder, reflector::Store},
-};
+use kube::{Client, core::DeserializeGuard, runtime::reflector::Store};
 
 use crate::{
     api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
@@ -53,8 +49,6 @@ pub struct Context {
     pub stores: Stores,
     /// Metrics sources by name; a source that could not be set up says why.
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
-    /// Writes Events.
-    pub recorder: Recorder,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -104,14 +98,12 @@ impl Context {
         client: Client,
         stores: Stores,
         sources: HashMap<String, Result<Arc<Source>, String>>,
-        recorder: Recorder,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
             client,
             stores,
             sources,
-            recorder,
             meters,
             judged: Mutex::default(),
         }

@@ -12,7 +12,7 @@ use crate::{
         judge::{self, Analysis, DesignEffects, Verdict},
         plan::Release,
         policy::Policy,
-        sample::{Coverage, Differ, Look},
+        sample::{Coverage, Differ, Look, Unknown},
         stats::{StatsError, comparison::Comparison},
     },
     evidence::{
@@ -64,6 +64,8 @@ pub struct Judged {
     pub running: Vec<ContainerImage>,
     /// Why the last look had no evidence, in words.
     pub problem: Option<String>,
+    /// Why there is no look at all yet: the source did not tell the release's history.
+    unanswered: Option<Unknown>,
     analysis: Analysis,
     differ: Differ,
     others: Differ,
@@ -91,6 +93,7 @@ impl Judged {
             healthy_since: None,
             running: Vec::new(),
             problem: None,
+            unanswered: None,
             analysis,
             differ: Differ::default(),
             others: Differ::default(),
@@ -128,7 +131,8 @@ impl Judged {
                 }
                 Err(error) if self.analysis.last_look().is_none() => {
                     // Without its history the analysis cannot start; the next reconcile tries again.
-                    self.problem = Some(error.to_string());
+                    self.problem = Some(format!("source {}: {error}", source.name()));
+                    self.unanswered = Some(error.unknown());
                     return;
                 }
                 // The counters are cumulative: the next look covers what the missing ones would have.
@@ -187,9 +191,15 @@ impl Judged {
         }
     }
 
-    /// What the looks so far say.
+    /// What the looks so far say. Without any, every trigger is unknown for the reason that there is none.
     pub fn verdict(&self) -> Verdict {
-        self.analysis.verdict()
+        let mut verdict = self.analysis.verdict();
+        if let (None, Some(why)) = (self.analysis.last_look(), self.unanswered) {
+            for trigger in &mut verdict.triggers {
+                trigger.state = judge::State::Unknown(why);
+            }
+        }
+        verdict
     }
 
     /// End of the newest look.

@@ -62,6 +62,8 @@ impl ReconcileError {
 const AGAIN: Duration = Duration::from_millis(250);
 /// What a person must mend is looked at again now and then; a change of the objects comes by watch.
 const LATER: Duration = Duration::from_secs(60);
+/// The end of another policy comes by no watch of this one.
+const SOON: Duration = Duration::from_secs(5);
 
 /// One reconcile; a panic in it becomes an error of this policy alone.
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
@@ -129,7 +131,11 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
                 };
                 status::not_ready(context, policy, &why, now).await?;
             }
-            return Ok(Action::requeue(if pending { Duration::from_secs(1) } else { LATER }));
+            return Ok(Action::requeue(match not_now {
+                NotNow::RolloutPending => Duration::from_secs(1),
+                NotNow::Conflict(_) => SOON,
+                NotNow::TargetNotFound(_) | NotNow::TargetTerminating | NotNow::TargetPaused => LATER,
+            }));
         }
     };
     let grid = grid(now, rules.interval, source.settle());

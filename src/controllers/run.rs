@@ -11,7 +11,6 @@ use kube::{
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
-        events::{Recorder, Reporter},
         reflector::{self, Lookup, ObjectRef, Store},
         watcher,
     },
@@ -75,13 +74,8 @@ pub async fn run(
     .map(|feed| tokio::spawn(until(stop.clone(), feed)))
     .collect();
 
-    let reporter = Reporter {
-        controller: "quality-officer".to_owned(),
-        instance: std::env::var("POD_NAME").ok(),
-    };
-    let recorder = Recorder::new(client.clone(), reporter);
     let sources = sources(config, &meters);
-    let context = Arc::new(Context::new(client, stores.clone(), sources, recorder, meters));
+    let context = Arc::new(Context::new(client, stores.clone(), sources, meters));
     let synced = Arc::new(SetOnce::new());
     let first = first_lists(stores, api(&context.client, namespace), synced.clone());
     let announced = tokio::spawn(until(stop.clone(), async move {

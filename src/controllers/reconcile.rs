@@ -454,9 +454,9 @@ mod tests {
     fn looks_lie_on_a_grid_that_all_policies_share_and_wait_for_the_scrapes() {
         let settle = Duration::from_secs(1);
         let at = |millisecond| Timestamp::from_millisecond(millisecond).unwrap();
-        assert_eq!(grid(at(1_000_016_000), 15, settle), 1_000_005 + 10);
-        assert_eq!(grid(at(1_000_015_999), 15, settle), 1_000_000 - 10 + 10);
-        assert_eq!(until_next(at(1_000_015_999), 15, settle), Duration::from_millis(20));
-        assert_eq!(until_next(at(1_000_016_000), 15, settle), Duration::from_secs(15));
+        assert_eq!(grid(at(1_000_021_000), 15, settle), 1_000_020);
+        assert_eq!(grid(at(1_000_020_999), 15, settle), 1_000_005);
+        assert_eq!(until_next(at(1_000_020_999), 15, settle), Duration::from_millis(20));
+        assert_eq!(until_next(at(1_000_021_000), 15, settle), Duration::from_secs(15));
     }
 }

@@ -66,6 +66,11 @@ impl Space {
         self.kubectl_with_input(&["apply", "-f", "-"], yaml).map(drop)
     }
 
+    /// `kubectl create -f -` in this namespace; the API server's words when it is refused.
+    pub fn create(&self, yaml: &str) -> Result<(), StageError> {
+        self.kubectl_with_input(&["create", "-f", "-"], yaml).map(drop)
+    }
+
     /// kubectl in this namespace; its standard output.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String, StageError> {
         self.kubectl_with_input(arguments, "")
@@ -100,6 +105,12 @@ impl Space {
             .patch(deployment, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;
         Ok(())
+    }
+
+    /// `kubectl patch --type merge` of any kind.
+    pub fn merge(&self, kind: &str, name: &str, patch: &serde_json::Value) -> Result<(), StageError> {
+        self.kubectl(&["patch", kind, name, "--type", "merge", "-p", &patch.to_string()])
+            .map(drop)
     }
 
     /// The image of a Deployment's first container.
@@ -195,7 +206,8 @@ impl Space {
         events.retain(|event| {
             event.involved_object.kind.as_deref() == Some(kind) && event.involved_object.name.as_deref() == Some(name)
         });
-        events.sort_by_key(|event| event.event_time.as_ref().map(|at| at.0));
+        // As `kubectl describe` shows them.
+        events.sort_by_key(|event| (event.last_timestamp.as_ref().map(|at| at.0), event.metadata.name.clone()));
         Ok(events.into_iter().filter_map(|event| event.reason).collect())
     }
 }

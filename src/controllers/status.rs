@@ -205,15 +205,15 @@ fn is_due(updated_at: Option<&Time>, now: Timestamp) -> bool {
     updated_at.is_none_or(|at| now.as_second() - at.0.as_second() >= REFRESH_SECONDS)
 }
 
-/// Whether some condition has another status or reason; of missing evidence also whether it is missing for
-/// another cause, which its message tells. The other messages hold figures.
+/// Whether some condition has another status or reason; of those that say why nothing is judged also another
+/// message, which tells the cause. The other messages hold figures.
 fn moves(known: &[Condition], new: &[Condition]) -> bool {
     let key = |condition: &Condition| {
         (
             condition.type_.clone(),
             condition.status.clone(),
             condition.reason.clone(),
-            (condition.type_ == "Judged").then(|| condition.message.clone()),
+            matches!(condition.type_.as_str(), "Ready" | "Judged").then(|| condition.message.clone()),
             condition.observed_generation,
         )
     };

@@ -56,7 +56,8 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    fn unknown(&self) -> Unknown {
+    /// What a look without this answer is.
+    pub fn unknown(&self) -> Unknown {
         match self {
             Self::Partial => Unknown::Partial,
             _ => Unknown::ProviderError,
@@ -123,6 +124,11 @@ impl Source {
             on_error,
             tables: Mutex::default(),
         })
+    }
+
+    /// Its name in the operator's configuration.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// See [`MetricsSource::settle`].

@@ -110,11 +110,13 @@ impl Verdict {
             .filter(|verdict| matches!(verdict.trigger, Trigger::GpuUtilization | Trigger::GpuMemory))
     }
 
-    /// Every trigger that starts rollbacks is healthy on enough requests, and none alerts.
+    /// Every trigger that starts rollbacks is healthy on enough requests, and none alerts or may be about to.
     pub fn all_healthy(&self) -> bool {
         self.streaming().next().is_some()
             && self.streaming().all(TriggerVerdict::is_shown_healthy)
-            && !self.alerting().any(TriggerVerdict::in_breach)
+            && !self
+                .alerting()
+                .any(|trigger| matches!(trigger.state, State::Breach | State::Undetermined))
     }
 
     /// Some trigger's last look was usable and no trigger's evidence stands, also of those whose last look

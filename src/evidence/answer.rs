@@ -402,7 +402,10 @@ mod tests {
                 .0
                 .success
         );
-        let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!("{{\"status\":\"success\",\"data\":{{\"result\":{nested}}}}}");
         assert!(rows(&deep).is_err());
+        // What nobody reads is passed over without a call a level.
+        assert!(!rows(&format!("{{\"x\":{nested}}}")).unwrap().0.success);
     }
 }

@@ -174,6 +174,9 @@ pub enum MatchOperator {
 
 /// What the Deployment must meet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.latency.enabled || self.errorRate.enabled || self.throughput.enabled", "message": "objectives: at least one of latency, errorRate and throughput must be enabled"},
+]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Objectives {
     /// A quantile of the request durations.
@@ -189,8 +192,10 @@ pub struct Objectives {
 /// A quantile of the request durations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!self.target.matches('^0+(ms|s|m|h|d)$') && !self.target.endsWith('h') && !self.target.endsWith('d')", "message": "latency target must be positive and under an hour"},
-    {"rule": "double(self.quantile) > 0.0 && double(self.quantile) < 1.0", "message": "latency quantile must lie between 0 and 1"},
+    {"rule": "!self.target.endsWith('d') && duration(self.target) > duration('0s') && duration(self.target) <= duration('1h')", "message": "latency target must be positive and at most an hour"},
+    {"rule": "!self.tolerance.endsWith('d') && (self.target.endsWith('d') || duration(self.tolerance) <= duration(self.target))", "message": "latency tolerance must not be over the target"},
+    {"rule": "!has(self.edge) || !self.edge.matches('^0+[a-z]+$')", "message": "latency edge must be positive"},
+    {"rule": "double(self.quantile) >= 0.5 && double(self.quantile) <= 0.999", "message": "latency quantile must lie between 0.5 and 0.999"},
 ]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct LatencyObjective {
@@ -222,7 +227,7 @@ impl Default for LatencyObjective {
 /// The share of requests that fail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!self.max.matches('^0+([.]0+)?%$')", "message": "errorRate max must be over 0%"},
+    {"rule": "double(self.max.replace('%', '')) > 0.0 && double(self.max.replace('%', '')) <= 50.0", "message": "errorRate max must be over 0% and at most 50%"},
 ]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorRateObjective {
@@ -272,6 +277,9 @@ impl Default for ThroughputObjective {
 
 /// GPU utilisation and memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "double(self.maxUtilization.replace('%', '')) > 0.0 && double(self.maxMemory.replace('%', '')) > 0.0", "message": "gpu maxUtilization and maxMemory must be over 0%"},
+]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct GpuObjective {
     /// Whether this objective is judged. Without GPU metrics it shows `—` and changes nothing.
@@ -342,7 +350,7 @@ pub enum OnBlind {
 /// What a breach leads to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!self.cooldown.endsWith('d') || duration(self.cooldown.replace('d', 'h')) <= duration('30h')", "message": "rollback cooldown must be at most 30d"},
+    {"rule": "self.cooldown.endsWith('d') ? duration(self.cooldown.replace('d', 'h')) >= duration('1h') && duration(self.cooldown.replace('d', 'h')) <= duration('30h') : duration(self.cooldown) >= duration('1s') && duration(self.cooldown) <= duration('720h')", "message": "rollback cooldown must lie between 1s and 30d"},
 ]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rollback {
@@ -387,6 +395,10 @@ pub enum RollbackScope {
 
 /// Which releases one can go back to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.registerAfter.endsWith('d') ? self.registerAfter.matches('^0*1d$') : duration(self.registerAfter) >= duration('1s') && duration(self.registerAfter) <= duration('24h')", "message": "checkpoints registerAfter must lie between 1s and 24h"},
+    {"rule": "self.maxAge.endsWith('d') ? duration(self.maxAge.replace('d', 'h')) >= duration('1h') && duration(self.maxAge.replace('d', 'h')) <= duration('365h') : duration(self.maxAge) >= duration('1s') && duration(self.maxAge) <= duration('8760h')", "message": "checkpoints maxAge must lie between 1s and 365d"},
+]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoints {
     /// Register a release as checkpoint once it has been healthy for `registerAfter`.
@@ -413,6 +425,10 @@ impl Default for Checkpoints {
 
 /// Recovery objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.rto.endsWith('d') ? duration(self.rto.replace('d', 'h')) >= duration('1h') && duration(self.rto.replace('d', 'h')) <= duration('7h') : duration(self.rto) >= duration('1s') && duration(self.rto) <= duration('168h')", "message": "recovery rto must lie between 1s and 7d"},
+    {"rule": "self.rpo.endsWith('d') ? duration(self.rpo.replace('d', 'h')) >= duration('1h') && duration(self.rpo.replace('d', 'h')) <= duration('7h') : duration(self.rpo) >= duration('1s') && duration(self.rpo) <= duration('168h')", "message": "recovery rpo must lie between 1s and 7d"},
+]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RecoveryObjectives {
     /// From breach onset to recovered, at most.

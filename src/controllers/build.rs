@@ -96,16 +96,24 @@ pub fn incident(
     let earlier = gathered
         .incidents
         .iter()
-        .filter(|known| release_of(known) == *release && is_closed(known))
-        .count();
-    let epoch = earlier.to_string();
-    let key = hash(&[
-        &uid,
-        &release.deployment_uid,
-        &release.replica_set,
-        &release.revision,
-        &epoch,
-    ]);
+        .filter(|known| release_of(known) == *release && is_closed(known));
+    // As many as are on record; further where records of some were deleted and the next one's name is taken.
+    let mut epoch = earlier.count();
+    let (key, name) = loop {
+        let key = hash(&[
+            &uid,
+            &release.deployment_uid,
+            &release.replica_set,
+            &release.revision,
+            &epoch.to_string(),
+        ]);
+        let name = incident_name(&policy.name_any(), &key);
+        let taken = |known: &QualityIncident| is_closed(known) && known.name_any() == name;
+        if !gathered.incidents.iter().any(taken) {
+            break (key, name);
+        }
+        epoch += 1;
+    };
     let from_images = from_images(gathered, digests);
     let (checkpoint, no_target) = match &new.target {
         Ok(candidate) => (Some(intent(candidate)), None),
@@ -122,7 +130,7 @@ pub fn incident(
     let target = policy.spec.target_ref.name.clone();
     QualityIncident {
         metadata: ObjectMeta {
-            name: Some(incident_name(&policy.name_any(), &key)),
+            name: Some(name),
             namespace: policy.namespace(),
             labels: Some(labels(&policy.name_any(), &target)),
             ..ObjectMeta::default()

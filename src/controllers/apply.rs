@@ -6,7 +6,8 @@ use kube::{Api, ResourceExt, api::PostParams};
 
 use crate::{
     api::{
-        FIELD_MANAGER, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, RolledBackTo,
+        FIELD_MANAGER, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
+        RolledBackTo,
         conditions::{self, Status},
     },
     controllers::{
@@ -204,6 +205,10 @@ impl Act<'_> {
                     revision: release.revision.clone(),
                 });
             }
+            // Changed by the rollback and by a person right after it: the cooldown counts from here all the same.
+            IncidentState::Superseded if self.is_marked(incident) => {
+                status.patched_at.get_or_insert(now.clone());
+            }
             IncidentState::Recovered => {
                 let seconds = (self.verdict.at - incident.spec.onset.0.as_second()).max(0);
                 status.rto_seconds = Some(seconds);
@@ -214,6 +219,12 @@ impl Act<'_> {
         if advance.to.is_closed() {
             status.closed_at = Some(now);
         }
+    }
+
+    /// The Deployment's annotation, which only the rollback's own write sets, names this incident.
+    fn is_marked(&self, incident: &QualityIncident) -> bool {
+        let annotations = self.gathered.deployment.annotations();
+        annotations.get(ROLLBACK_ANNOTATION) == Some(&incident.name_any())
     }
 
     fn recovered(&self, status: &QualityIncidentStatus) -> String {

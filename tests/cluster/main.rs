@@ -4,8 +4,11 @@
 
 mod bad_data;
 mod checkpoints;
+mod history;
 mod incidents;
 mod modes;
+mod proxy;
+mod refusals;
 mod restarts;
 mod rollback;
 mod scene;

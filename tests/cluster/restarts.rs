@@ -1,1 +1,348 @@
-//! Soon.
+//! Killed at any moment, the operator ends where it would have ended: one incident, one rollback, recovered. And
+//! what goes well costs nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::Method;
+use futures::future::join_all;
+use jiff::Timestamp;
+use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, conditions};
+use serde_json::json;
+use stage::{Behaviour, OperatorOptions};
+
+use crate::{
+    proxy::{Act, Asked, Proxy},
+    scene::{Scene, bad, good, policy, quick, space, state_of},
+};
+
+/// A write of the rollback, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    Incident,
+    Deployment,
+    State(IncidentState),
+}
+
+const WRITES: [Write; 5] = [
+    Write::Incident,
+    Write::Deployment,
+    Write::State(IncidentState::RollingBack),
+    Write::State(IncidentState::Verifying),
+    Write::State(IncidentState::Recovered),
+];
+
+impl Write {
+    fn is_it(self, asked: &Asked) -> bool {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        match self {
+            Self::Incident => asked.method == Method::POST && path.ends_with("/qualityincidents"),
+            Self::Deployment => asked.method == Method::PATCH && path.ends_with("/deployments/ranker"),
+            Self::State(state) => {
+                let entered = format!("\"state\":\"{}\"", state.name());
+                asked.method == Method::PUT
+                    && path.contains("/qualityincidents/")
+                    && String::from_utf8_lossy(&asked.body).contains(&entered)
+            }
+        }
+    }
+
+    fn word(self) -> String {
+        match self {
+            Self::Incident => "incident".to_owned(),
+            Self::Deployment => "deployment".to_owned(),
+            Self::State(state) => state.name().to_lowercase(),
+        }
+    }
+}
+
+/// What befalls a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The operator is killed before the API server gets it.
+    KilledBefore,
+    /// The operator is killed after the API server took it.
+    KilledAfter,
+    /// It is taken, and the operator never hears of it.
+    AnswerLost,
+    /// It is delivered twice.
+    DeliveredTwice,
+}
+
+/// A guarded release whose operator speaks to the API server through a proxy.
+async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
+    let space = space(namespace).await;
+    let authority = space.endpoints.certificate_authority.clone();
+    let authority = authority.expect("a control plane of the bed's own");
+    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await;
+    let options = OperatorOptions {
+        api_server: Some(proxy.url()),
+        ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
+    };
+    let targets = space.endpoints.prometheus_targets.clone();
+    let scene = Scene::set(space, targets, options).await.guard(&quick()).await;
+    (proxy, scene)
+}
+
+/// A bad release is rolled back once although `fault` befalls `write`.
+async fn survives(fault: Fault, write: Write) {
+    let namespace = format!("{fault:?}-{}", write.word()).to_lowercase();
+    let case = format!("{fault:?} at {write:?}");
+    let (proxy, mut scene) = behind_a_proxy(&namespace).await;
+    let begin = Timestamp::now();
+    let befallen = Arc::new(AtomicBool::new(false));
+    let mark = befallen.clone();
+    proxy.rule(move |asked| {
+        if !write.is_it(asked) || mark.swap(true, Ordering::SeqCst) {
+            return Act::Forward;
+        }
+        match fault {
+            Fault::KilledBefore => Act::Swallow,
+            Fault::KilledAfter | Fault::AnswerLost => Act::LoseAnswer,
+            Fault::DeliveredTwice => Act::Twice,
+        }
+    });
+    scene.ship(&bad()).await;
+    scene
+        .space
+        .poll(
+            &format!("the fault: {case}"),
+            Duration::from_secs(120),
+            || async { Ok(befallen.load(Ordering::SeqCst)) },
+            |befallen| *befallen,
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
+    match fault {
+        Fault::KilledBefore => {
+            scene.operator.kill();
+            scene.operator.restart().unwrap();
+        }
+        Fault::KilledAfter => {
+            let taken = || async { Ok(is_taken(&scene, write).await) };
+            let what = format!("the API server takes the write: {case}");
+            scene
+                .space
+                .poll(&what, Duration::from_secs(30), taken, |taken| *taken)
+                .await
+                .unwrap();
+            scene.operator.kill();
+            scene.operator.restart().unwrap();
+        }
+        Fault::AnswerLost | Fault::DeliveredTwice => {}
+    }
+    ended_well(&scene, &case, begin).await;
+}
+
+async fn is_taken(scene: &Scene, write: Write) -> bool {
+    let incidents = scene.space.all::<QualityIncident>().await.unwrap();
+    match write {
+        Write::Incident => !incidents.is_empty(),
+        Write::Deployment => scene.runs().await == good(),
+        Write::State(state) => incidents.iter().any(|incident| state_of(incident) == state),
+    }
+}
+
+/// One incident, recovered; one rollback; each step told and taken once; and the checkpoint's image runs.
+async fn ended_well(scene: &Scene, case: &str, begin: Timestamp) {
+    let incident = scene.incident(IncidentState::Recovered).await;
+    let states: Vec<_> = incident.status.unwrap().steps.iter().map(|step| step.state).collect();
+    assert_eq!(
+        states,
+        [
+            IncidentState::RollingBack,
+            IncidentState::Verifying,
+            IncidentState::Recovered
+        ],
+        "{case}"
+    );
+    assert_eq!(
+        (scene.runs().await, scene.revision().await),
+        (good(), "3".to_owned()),
+        "{case}"
+    );
+    scene.looks(2.0).await;
+    let writes = scene.writes_since(begin);
+    let rollbacks = writes
+        .iter()
+        .filter(|(verb, what, status)| (verb.as_str(), what.as_str(), *status) == ("patch", "deployments", 200));
+    assert_eq!(rollbacks.count(), 1, "{case}: {writes:#?}");
+    assert_eq!(scene.space.all::<QualityIncident>().await.unwrap().len(), 1, "{case}");
+}
+
+async fn survives_at_every_write(fault: Fault) {
+    join_all(WRITES.map(|write| survives(fault, write))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_any_write_it_ends_the_same() {
+    survives_at_every_write(Fault::KilledBefore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_any_write_it_ends_the_same() {
+    survives_at_every_write(Fault::KilledAfter).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_ends_the_same() {
+    survives_at_every_write(Fault::AnswerLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_delivered_twice_counts_once() {
+    survives_at_every_write(Fault::DeliveredTwice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_it_ends_the_same() {
+    let mut scene = Scene::guarded("kills").await;
+    let begin = Timestamp::now();
+    scene.ship(&bad()).await;
+    let end = Instant::now() + Duration::from_secs(25);
+    let mut lives = 0_u64;
+    while Instant::now() < end {
+        // From before its first look to after several steps.
+        tokio::time::sleep(Duration::from_millis(700 + lives * 977 % 2_600)).await;
+        scene.operator.restart().unwrap();
+        lives += 1;
+    }
+    assert!(lives > 5, "{lives} lives are too few to tell");
+    let incident = scene.incident(IncidentState::Recovered).await;
+    assert_eq!(incident.spec.revision, "2");
+    ended_well(&scene, "killed again and again", begin).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_refuses_for_a_while_changes_nothing_of_the_end() {
+    let (proxy, scene) = behind_a_proxy("refusing").await;
+    let begin = Timestamp::now();
+    // Every second call that is no watch fails, each time in another way.
+    let count = AtomicUsize::new(0);
+    proxy.rule(move |asked| {
+        let turn = count.fetch_add(1, Ordering::SeqCst);
+        if asked.path.contains("watch=") || turn % 2 == 0 {
+            return Act::Forward;
+        }
+        let code = [429, 500, 503, 409, 504][turn / 2 % 5];
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "on purpose", "code": code,
+            "reason": "OnPurpose",
+        });
+        let code = axum::http::StatusCode::from_u16(code).unwrap();
+        Act::Answer(crate::proxy::answer(code, status.to_string()))
+    });
+    scene.ship(&bad()).await;
+    ended_well(&scene, "refusing", begin).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_while_all_is_well_it_takes_its_analysis_up_where_it_was() {
+    let mut scene = Scene::guarded("restarted").await;
+    let read = || async {
+        let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
+        policy.status.unwrap()
+    };
+    let before = read().await;
+    scene.operator.restart().unwrap();
+    scene.looks(5.0).await;
+    let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
+    let after = policy.status.unwrap();
+    assert_eq!(after.release, before.release);
+    assert_eq!(
+        (after.verdict.as_str(), before.verdict.as_str()),
+        ("HEALTHY", "HEALTHY")
+    );
+    assert!(
+        conditions::is_true(&after.conditions, "Judged"),
+        "{:#?}",
+        after.conditions
+    );
+    assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
+    assert_eq!((scene.runs().await, scene.revision().await), (good(), "1".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_policy_judges_the_same_release_anew_by_its_new_limits() {
+    let scene = Scene::unguarded("edited").await;
+    let just_so = Behaviour {
+        errors: 0.008,
+        ..Behaviour::HEALTHY
+    };
+    scene.service.behave(&good(), just_so);
+    let observe = policy(&json!({"rollback": {"mode": "Observe"}}));
+    let scene = scene.guard(&observe).await;
+    let release = || async {
+        let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
+        policy.status.unwrap().release
+    };
+    let before = release().await;
+    scene.edit(&json!({"objectives": {"errorRate": {"max": "0.1%"}}}));
+    scene.incident(IncidentState::NoSafeTarget).await;
+    assert_eq!(release().await, before, "the analysis goes on from where it began");
+    scene.edit(&json!({"objectives": {"errorRate": {"max": "1%"}}}));
+    scene.incident(IncidentState::Resolved).await;
+    assert_eq!(release().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breach_that_comes_back_has_an_incident_of_its_own_though_earlier_records_were_deleted() {
+    let scene = Scene::unguarded("again").await;
+    let just_so = Behaviour {
+        errors: 0.008,
+        ..Behaviour::HEALTHY
+    };
+    scene.service.behave(&good(), just_so);
+    let observe = policy(&json!({"rollback": {"mode": "Observe"}}));
+    let scene = scene.guard(&observe).await;
+    let all_are = |state| move |all: &[QualityIncident]| all.iter().all(|incident| state_of(incident) == state);
+    let mut names = Vec::new();
+    for round in 0..3 {
+        scene.edit(&json!({"objectives": {"errorRate": {"max": "0.1%"}}}));
+        let all = scene
+            .incidents(&format!("there is an incident in round {round}"), |all| {
+                all.iter()
+                    .any(|incident| state_of(incident) == IncidentState::NoSafeTarget)
+            })
+            .await;
+        let newest = all.last().unwrap().metadata.name.clone().unwrap();
+        assert!(!names.contains(&newest), "{newest} is no new one of {names:?}");
+        names.push(newest);
+        scene.edit(&json!({"objectives": {"errorRate": {"max": "1%"}}}));
+        scene.incidents("it is over", all_are(IncidentState::Resolved)).await;
+        if round == 1 {
+            scene.space.kubectl(&["delete", "qualityincident", &names[0]]).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_is_well_nothing_is_written_for_a_minute_and_little_memory_is_used() {
+    let seldom = policy(&json!({"recovery": {"rpo": "10m"}}));
+    let scene = Scene::guarded_by("silent", &seldom).await;
+    scene.condition("SLOsMet", "Healthy").await;
+    // Figures are renewed every four minutes: the minute begins soon after the last write.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut last = Timestamp::now();
+    while Timestamp::now().duration_since(last) < jiff::SignedDuration::from_secs(15) {
+        assert!(Instant::now() < deadline, "{:?}", scene.writes_since(last));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if !scene.writes_since(last).is_empty() {
+            last = Timestamp::now();
+        }
+    }
+    let (begin, looks) = (Timestamp::now(), scene.operator.counter("quality_officer_looks_total"));
+    let writes = scene.operator.counter("quality_officer_writes_total");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(scene.writes_since(begin), []);
+    assert!((scene.operator.counter("quality_officer_writes_total") - writes).abs() < 0.5);
+    let taken = scene.operator.counter("quality_officer_looks_total") - looks;
+    assert!(taken > 20.0, "it did look: {taken} times");
+    let memory = scene.operator.memory().unwrap();
+    assert!(memory < 40 << 20, "{memory} bytes");
+}

@@ -137,6 +137,9 @@ async fn a_quiet_release_without_a_queue_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_spike_alerts_and_prepares_and_changes_nothing() {
     let scene = Scene::guarded("gpu").await;
+    // The release that spikes is not to be a checkpoint before its GPUs are looked at for a while.
+    let slowly = serde_json::json!({"spec": {"checkpoints": {"registerAfter": "5m"}}});
+    scene.space.merge("qualitypolicy", "ranker", &slowly).unwrap();
     scene.service.behave(
         &bad(),
         Behaviour {

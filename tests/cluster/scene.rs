@@ -1,12 +1,16 @@
 //! A namespace with the scripted service under a policy, and an operator of its own.
 
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use bed::Endpoints;
 use quality_officer::{
-    api::{IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    api::{APPROVE_ANNOTATION, IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
     core::incident::ContainerImage,
 };
+use serde_json::{Value, json};
 use stage::{Behaviour, Operator, OperatorOptions, Service, Space, script};
 use tokio::sync::OnceCell;
 
@@ -28,15 +32,54 @@ pub fn image(digit: char) -> String {
 }
 
 /// Looks every 2 s, so that a test is quick; everything else is as a user would have it.
-pub const POLICY: &str = "
-apiVersion: quality-officer.dev/v1alpha1
-kind: QualityPolicy
-metadata: {name: ranker}
-spec:
-  targetRef: {name: ranker}
-  judgement: {interval: 2s, warmUp: 0s}
-  checkpoints: {registerAfter: 4s}
-";
+pub fn quick() -> String {
+    policy(&json!({}))
+}
+
+/// The quick policy with some of its spec changed.
+pub fn policy(changes: &Value) -> String {
+    policy_named("ranker", changes)
+}
+
+/// As [`policy`], under another name.
+pub fn policy_named(name: &str, changes: &Value) -> String {
+    let mut spec = json!({
+        "targetRef": {"name": "ranker"},
+        "judgement": {"interval": "2s", "warmUp": "0s"},
+        "checkpoints": {"registerAfter": "4s"},
+    });
+    merge(&mut spec, changes);
+    object("QualityPolicy", name, &spec)
+}
+
+/// A checkpoint as a user writes it.
+pub fn checkpoint(name: &str, image: &str) -> String {
+    let images = json!([{"container": "server", "image": image}]);
+    object(
+        "RollbackCheckpoint",
+        name,
+        &json!({"targetRef": {"name": "ranker"}, "images": images}),
+    )
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> String {
+    json!({
+        "apiVersion": "quality-officer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+    })
+    .to_string()
+}
+
+/// Merges as a JSON merge patch does, without its deletions.
+pub fn merge(into: &mut Value, changes: &Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (key, value) in changes {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, changes) => *into = changes.clone(),
+    }
+}
 
 pub struct Scene {
     pub space: Space,
@@ -56,15 +99,19 @@ impl Scene {
     /// The good release runs and nobody guards it.
     pub async fn unguarded(namespace: &str) -> Self {
         let space = space(namespace).await;
-        let mut service = Service::start(space.endpoints.prometheus_targets.clone())
-            .await
-            .unwrap();
+        let targets = space.endpoints.prometheus_targets.clone();
+        let options = OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus);
+        Self::set(space, targets, options).await
+    }
+
+    /// As [`Scene::unguarded`], with targets and an operator of the caller's choice.
+    pub async fn set(space: Space, targets: PathBuf, options: OperatorOptions) -> Self {
+        let mut service = Service::start(targets).await.unwrap();
         service.behave(&good(), Behaviour::HEALTHY);
         service.behave(&bad(), Behaviour::FAILING);
-        service.follow(space.client.clone(), namespace);
+        service.follow(space.client.clone(), &space.namespace);
         script::deploy(&space, &good()).await.unwrap();
         script::rolled_out(&space, "ranker").await.unwrap();
-        let options = OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus);
         let operator = Operator::start(&space.endpoints, &space.folder(), options).unwrap();
         Self {
             space,
@@ -75,15 +122,19 @@ impl Scene {
 
     /// The good release runs, is judged by `policy` and was registered.
     pub async fn guarded_by(namespace: &str, policy: &str) -> Self {
-        let scene = Self::unguarded(namespace).await;
-        scene.space.apply(policy).unwrap();
-        scene.registered(&good()).await;
-        scene
+        Self::unguarded(namespace).await.guard(policy).await
+    }
+
+    /// The policy is applied and the release that runs was registered.
+    pub async fn guard(self, policy: &str) -> Self {
+        self.space.apply(policy).unwrap();
+        self.registered(&good()).await;
+        self
     }
 
     /// By the quick policy.
     pub async fn guarded(namespace: &str) -> Self {
-        Self::guarded_by(namespace, POLICY).await
+        Self::guarded_by(namespace, &quick()).await
     }
 
     /// The checkpoint with this image, once it is Ready.
@@ -116,14 +167,97 @@ impl Scene {
     pub async fn incident(&self, state: IncidentState) -> QualityIncident {
         let what = format!("one incident is {}", state.name());
         let all = self
-            .space
-            .wait_all(&what, Duration::from_secs(90), |all: &[QualityIncident]| {
-                all.iter().any(|incident| state_of(incident) == state)
-            })
-            .await
-            .unwrap_or_else(|error| panic!("{error}\n{}", self.operator.log_tail()));
+            .incidents(&what, |all| all.iter().any(|incident| state_of(incident) == state))
+            .await;
         assert_eq!(all.len(), 1, "one breach, one incident: {all:#?}");
         all.into_iter().next().unwrap()
+    }
+
+    /// The incidents, oldest first, once `holds` is true of them.
+    pub async fn incidents(&self, what: &str, holds: impl Fn(&[QualityIncident]) -> bool) -> Vec<QualityIncident> {
+        let within = Duration::from_secs(150);
+        let found = self.space.wait_all(what, within, holds).await;
+        let mut all = found.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.log_tail()));
+        all.sort_by_key(|incident| incident.metadata.creation_timestamp.as_ref().map(|at| at.0));
+        all
+    }
+
+    /// The second incident, once it is in `state`.
+    pub async fn second_incident(&self, state: IncidentState) -> QualityIncident {
+        let what = format!("a second incident is {}", state.name());
+        let mut all = self
+            .incidents(&what, |all| {
+                let newest = all
+                    .iter()
+                    .max_by_key(|i| i.metadata.creation_timestamp.as_ref().map(|at| at.0));
+                all.len() > 1 && newest.is_some_and(|newest| state_of(newest) == state)
+            })
+            .await;
+        let second = all.pop().unwrap();
+        assert_eq!((all.len(), state_of(&second)), (1, state), "{all:#?}\n{second:#?}");
+        second
+    }
+
+    /// A person lets a prepared rollback go ahead.
+    pub fn approve(&self, incident: &QualityIncident) {
+        let name = incident.metadata.name.as_deref().unwrap();
+        let mark = format!("{APPROVE_ANNOTATION}=true");
+        self.space
+            .kubectl(&["annotate", "qualityincident", name, &mark])
+            .unwrap();
+    }
+
+    /// Changes the policy.
+    pub fn edit(&self, spec: &Value) {
+        let patch = json!({"spec": spec});
+        self.space.merge("qualitypolicy", "ranker", &patch).unwrap();
+    }
+
+    /// For `time` the Deployment's template and the number of incidents stay as they are.
+    pub async fn nothing_happens_for(&self, time: Duration) {
+        let now = || async {
+            let incidents = self.space.all::<QualityIncident>().await.unwrap().len();
+            (self.runs().await, self.revision().await, incidents)
+        };
+        let before = now().await;
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(now().await, before, "{}", self.operator.log_tail());
+        }
+    }
+
+    /// What the operator wrote in this namespace since `since`, by the API server's own audit log: verb, what, and
+    /// the status of the answer.
+    pub fn writes_since(&self, since: jiff::Timestamp) -> Vec<(String, String, u64)> {
+        let path = self
+            .space
+            .endpoints
+            .audit_log
+            .as_ref()
+            .expect("a control plane of the bed's own");
+        let log = std::fs::read_to_string(path).unwrap();
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let in_namespace = format!("\"namespace\":\"{}\"", self.space.namespace);
+        log.lines()
+            .filter(|line| line.contains("system:serviceaccount:quality-officer") && line.contains(&in_namespace))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| {
+                event["stage"] == "ResponseComplete" && event["objectRef"]["namespace"] == self.space.namespace
+            })
+            .filter(|event| ["create", "update", "patch", "delete"].contains(&word(&event["verb"]).as_str()))
+            .filter(|event| {
+                word(&event["requestReceivedTimestamp"])
+                    .parse::<jiff::Timestamp>()
+                    .is_ok_and(|at| at >= since)
+            })
+            .map(|event| {
+                let object = &event["objectRef"];
+                let what = format!("{}/{}", word(&object["resource"]), word(&object["subresource"]));
+                let status = event["responseStatus"]["code"].as_u64().unwrap_or(0);
+                (word(&event["verb"]), what.trim_end_matches('/').to_owned(), status)
+            })
+            .collect()
     }
 
     /// The policy, once its condition `kind` has this reason.

@@ -21,6 +21,10 @@ pub struct OperatorOptions {
     pub prometheus: String,
     /// How long a look waits for the scrapes before it.
     pub settle: Duration,
+    /// The deadline of one query.
+    pub timeout: Duration,
+    /// Longer answers of the metrics source are refused.
+    pub max_answer_bytes: u64,
     /// Replaces the API server's URL: a proxy, say.
     pub api_server: Option<String>,
 }
@@ -32,6 +36,8 @@ impl OperatorOptions {
             namespace: Some(namespace.to_owned()),
             prometheus: prometheus.to_owned(),
             settle: Duration::from_millis(500),
+            timeout: Duration::from_secs(5),
+            max_answer_bytes: 16 << 20,
             api_server: None,
         }
     }
@@ -60,9 +66,12 @@ impl Operator {
         };
         let kubeconfig = service_account_kubeconfig(&endpoints, folder)?;
         let config = folder.join("operator.yaml");
-        let sources = json!({"metricsSources": {
-            "default": {"url": options.prometheus, "settleMilliseconds": options.settle.as_millis() as u64},
-        }});
+        let sources = json!({"metricsSources": {"default": {
+            "url": options.prometheus,
+            "settleMilliseconds": options.settle.as_millis() as u64,
+            "timeoutMilliseconds": options.timeout.as_millis() as u64,
+            "maxAnswerBytes": options.max_answer_bytes,
+        }}});
         std::fs::write(&config, sources.to_string()).map_err(StageError::io(format!("write {}", config.display())))?;
         let log = folder.join("operator.log");
         let mut operator = Self {
@@ -162,6 +171,17 @@ impl Operator {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| child.try_wait().is_ok_and(|exited| exited.is_none()))
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Starts it again after [`Operator::kill`]. Blocks.

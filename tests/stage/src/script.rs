@@ -52,6 +52,8 @@ pub enum Instead {
     NotANumber,
     /// Status 503: the series end.
     Down,
+    /// Every sample carries a time one minute ago: the series go on, and what they say is old.
+    Old,
 }
 
 impl Behaviour {
@@ -264,16 +266,23 @@ async fn metrics(State(shared): State<Shared>, Path((namespace, pod)): Path<(Str
     };
     match behaviour.instead {
         Some(Instead::Down) => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
-        Some(Instead::NotANumber) => (StatusCode::OK, text(counting, behaviour, true)),
-        None => (StatusCode::OK, text(counting, behaviour, false)),
+        Some(Instead::NotANumber | Instead::Old) | None => (StatusCode::OK, text(counting, behaviour)),
     }
 }
 
-fn text(counting: &Counting, behaviour: &Behaviour, not_a_number: bool) -> String {
+fn text(counting: &Counting, behaviour: &Behaviour) -> String {
     let mut text = String::new();
+    let stamp = match behaviour.instead {
+        Some(Instead::Old) => format!(" {}", jiff::Timestamp::now().as_millisecond() - 60_000),
+        _ => String::new(),
+    };
     let mut line = |name: &str, value: f64| {
-        let value = if not_a_number { f64::NAN } else { value };
-        let _ = writeln!(text, "{name} {value}");
+        let value = if behaviour.instead == Some(Instead::NotANumber) {
+            f64::NAN
+        } else {
+            value
+        };
+        let _ = writeln!(text, "{name} {value}{stamp}");
     };
     // Whole counts, as a client library has them.
     let (requests, errors, slow) = (

@@ -207,7 +207,12 @@ impl Space {
             event.involved_object.kind.as_deref() == Some(kind) && event.involved_object.name.as_deref() == Some(name)
         });
         // As `kubectl describe` shows them.
-        events.sort_by_key(|event| (event.last_timestamp.as_ref().map(|at| at.0), event.metadata.name.clone()));
+        events.sort_by_key(|event| {
+            (
+                event.last_timestamp.as_ref().map(|at| at.0),
+                event.metadata.name.clone(),
+            )
+        });
         Ok(events.into_iter().filter_map(|event| event.reason).collect())
     }
 }

@@ -2,17 +2,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, ResourceExt, api::PostParams};
+use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
-        FIELD_MANAGER, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
-        RolledBackTo,
+        IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION, RolledBackTo,
         conditions::{self, Status},
     },
     controllers::{
         build,
-        context::{CallError, Context, call},
+        context::{CallError, Context, Written, call, post},
         events::{Told, tell},
         gather::Gathered,
         rollback::{NotRolledBack, roll_back},
@@ -79,11 +78,7 @@ impl Act<'_> {
     async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
         let details = build::details(self.verdict, new.trigger, self.worse_than_beside);
         let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.running, &details);
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match call(self.incidents().create(&parameters, &incident)).await {
+        match call(self.incidents().create(&post(), &incident)).await {
             Ok(_) => {}
             // Recorded before, by this operator or the one before its restart: that is success. The watch
             // will show it.
@@ -144,21 +139,9 @@ impl Act<'_> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
         self.enter(incident, status, advance);
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match call(
-            self.incidents()
-                .replace_status(&incident.name_any(), &parameters, &changed),
-        )
-        .await
-        {
-            Ok(_) => {}
-            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
-            Err(error) => return Err(error),
+        if self.context.replace_status(&changed).await? == Written::Overtaken {
+            return Ok(Done::Wrote);
         }
-        self.context.meters.wrote("QualityIncident");
         let status = changed.status.unwrap_or_default();
         if let Some((warning, reason)) = event(advance.to) {
             let note = if advance.to == IncidentState::Recovered {
@@ -267,21 +250,9 @@ impl Act<'_> {
             None,
             &Time(self.now),
         );
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match call(
-            self.incidents()
-                .replace_status(&incident.name_any(), &parameters, &changed),
-        )
-        .await
-        {
-            Ok(_) => {}
-            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
-            Err(error) => return Err(error),
+        if self.context.replace_status(&changed).await? == Written::Overtaken {
+            return Ok(Done::Wrote);
         }
-        self.context.meters.wrote("QualityIncident");
         self.tell(true, "Escalated", note, &incident.name_any()).await;
         Ok(Done::Wrote)
     }

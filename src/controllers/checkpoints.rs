@@ -10,17 +10,17 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions},
 };
 
 use crate::{
     api::{
-        FIELD_MANAGER, QualityPolicy, RollbackCheckpoint,
+        QualityPolicy, RollbackCheckpoint,
         conditions::{self, Status},
     },
     controllers::{
         build,
-        context::{CallError, Context, call},
+        context::{CallError, Context, call, post},
         events::{Told, tell},
         gather::Gathered,
         release,
@@ -186,10 +186,6 @@ async fn register(
     let annotations = template
         .and_then(|metadata| metadata.annotations.clone())
         .unwrap_or_default();
-    let parameters = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
     // A number that is taken (by a checkpoint of the same day) is passed over.
     for number in 1..1_000 {
         let checkpoint = build::checkpoint(policy, standing.running, &annotations, now, number);
@@ -200,7 +196,7 @@ async fn register(
         {
             continue;
         }
-        match call(api.create(&parameters, &checkpoint)).await {
+        match call(api.create(&post(), &checkpoint)).await {
             Ok(created) => {
                 context.meters.wrote("RollbackCheckpoint");
                 let note = format!("{} registered: {}", created.name_any(), describe(&created.spec.images));
@@ -291,20 +287,8 @@ async fn update(
     if checkpoint.status == changed.status {
         return Ok(false);
     }
-    let api: Api<RollbackCheckpoint> =
-        Api::namespaced(context.client.clone(), &checkpoint.namespace().unwrap_or_default());
-    let parameters = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match call(api.replace_status(&checkpoint.name_any(), &parameters, &changed)).await {
-        Ok(_) => {
-            context.meters.wrote("RollbackCheckpoint");
-            Ok(true)
-        }
-        Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
-    }
+    context.replace_status(&changed).await?;
+    Ok(true)
 }
 
 /// A message that does not change from look to look: a condition with a running age would be written for ever.

@@ -2,16 +2,23 @@
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use kube::{Client, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::PostParams,
+    core::{DeserializeGuard, NamespaceResourceScope},
+    runtime::reflector::Store,
+};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
     controllers::judged::Judged,
     evidence::prometheus::Source,
     meters::Meters,
@@ -92,7 +99,40 @@ pub async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> R
     }
 }
 
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was taken.
+    Taken,
+    /// Somebody wrote before it, or the object is gone: what there is now is looked at again.
+    Overtaken,
+}
+
+/// The parameters of every creation and replacement.
+pub fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
 impl Context {
+    /// Replaces the status of an object as it was read, fenced by its resourceVersion.
+    pub async fn replace_status<K>(&self, object: &K) -> Result<Written, CallError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        match call(api.replace_status(&object.name_any(), &post(), object)).await {
+            Ok(_) => {
+                self.meters.wrote(&K::kind(&()));
+                Ok(Written::Taken)
+            }
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(Written::Overtaken),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A context without analyses.
     pub fn new(
         client: Client,

@@ -13,13 +13,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::{Api, Resource, api::PostParams, core::ObjectMeta};
+use kube::{Api, Resource, core::ObjectMeta};
 
 use crate::{
-    api::{FIELD_MANAGER, QualityPolicy},
+    api::QualityPolicy,
     controllers::{
         build,
-        context::{Context, call},
+        context::{Context, call, post},
     },
 };
 
@@ -48,11 +48,7 @@ pub async fn tell(context: &Context, policy: &QualityPolicy, deployment: Option<
         let namespace = reference.namespace.clone().unwrap_or_default();
         let event = event(reference, told, Timestamp::now());
         let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match call(api.create(&parameters, &event)).await {
+        match call(api.create(&post(), &event)).await {
             Ok(_) => {}
             Err(error) if error.is_conflict() => {}
             Err(error) => tracing::debug!(%error, reason = told.reason, "an Event was not written"),

@@ -3,17 +3,17 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{Api, ResourceExt, api::PostParams, core::ObjectMeta};
+use kube::{Api, ResourceExt, core::ObjectMeta};
 
 use crate::{
     api::{
-        DesignEffects, FIELD_MANAGER, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
+        DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
         QualityReportSpec, QualityReportStatus, ReleaseStatus, TARGET_LABEL, TriggerStatus,
         conditions::{self, Status},
     },
     controllers::{
         build,
-        context::{CallError, Context, call},
+        context::{CallError, Context, call, post},
         judged::Judged,
     },
     core::report::{Health, Report},
@@ -186,19 +186,8 @@ async fn write_policy(
     status.updated_at = Some(Time(now));
     let mut changed = policy.clone();
     changed.status = Some(status);
-    let api: Api<QualityPolicy> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
-    let parameters = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match call(api.replace_status(&policy.name_any(), &parameters, &changed)).await {
-        Ok(_) => {
-            context.meters.wrote("QualityPolicy");
-            Ok(true)
-        }
-        Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
-    }
+    context.replace_status(&changed).await?;
+    Ok(true)
 }
 
 fn is_due(updated_at: Option<&Time>, now: Timestamp) -> bool {
@@ -248,12 +237,8 @@ async fn write_report(
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let api: Api<QualityReport> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
-    let parameters = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
     let Some(known) = report else {
-        match call(api.create(&parameters, &new_report(policy))).await {
+        match call(api.create(&post(), &new_report(policy))).await {
             Ok(_) => context.meters.wrote("QualityReport"),
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),
@@ -297,14 +282,8 @@ async fn write_report(
     status.updated_at = Some(Time(now));
     let mut changed = known.clone();
     changed.status = Some(status);
-    match call(api.replace_status(&known.name_any(), &parameters, &changed)).await {
-        Ok(_) => {
-            context.meters.wrote("QualityReport");
-            Ok(true)
-        }
-        Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
-    }
+    context.replace_status(&changed).await?;
+    Ok(true)
 }
 
 fn new_report(policy: &QualityPolicy) -> QualityReport {

@@ -264,17 +264,8 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
     if verdict.no_breach() {
         return advance(S::Resolved, "the breach ended before the rollback began");
     }
-    if let Err(reason) = &target.usable {
-        return advance(
-            S::NoSafeTarget,
-            format!("checkpoint {} cannot be used: {reason}", target.name),
-        );
-    }
-    if policy.mode == Mode::Observe {
-        return advance(
-            S::Observed,
-            format!("mode Observe: would go back to checkpoint {}", target.name),
-        );
+    if let Some(step) = forbidden(policy, target) {
+        return step;
     }
     if incident.severity == Severity::Alert {
         return advance(
@@ -308,6 +299,16 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
     Plan::RollBack(target.clone())
 }
 
+/// What stands in the way of any rollback to this checkpoint, approved or not.
+fn forbidden(policy: &Policy, target: &Candidate) -> Option<Plan> {
+    if let Err(reason) = &target.usable {
+        let message = format!("checkpoint {} cannot be used: {reason}", target.name);
+        return Some(advance(IncidentState::NoSafeTarget, message));
+    }
+    let message = || format!("mode Observe: would go back to checkpoint {}", target.name);
+    (policy.mode == Mode::Observe).then(|| advance(IncidentState::Observed, message()))
+}
+
 /// A person's approval overrides what waits for a person: the mode `Prepare`, an alert's severity, the
 /// cooldown, and evidence that is not (or not now) at its threshold. It does not override the end of the
 /// breach, a checkpoint that cannot be used, a newer template or the mode `Observe`.
@@ -319,17 +320,8 @@ fn approved(policy: &Policy, verdict: &Verdict, incident: &OpenIncident) -> Plan
     let Some(target) = &incident.target else {
         return advance(S::NoSafeTarget, NoTarget::None.message());
     };
-    if let Err(reason) = &target.usable {
-        return advance(
-            S::NoSafeTarget,
-            format!("checkpoint {} cannot be used: {reason}", target.name),
-        );
-    }
-    if policy.mode == Mode::Observe {
-        return advance(
-            S::Observed,
-            format!("mode Observe: would go back to checkpoint {}", target.name),
-        );
+    if let Some(step) = forbidden(policy, target) {
+        return step;
     }
     Plan::RollBack(target.clone())
 }

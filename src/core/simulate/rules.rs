@@ -9,7 +9,7 @@ use crate::core::stats::{StatsError, correlation};
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// The e-SR detector tempered by the design effect of the baseline: what the operator runs.
+    /// The e-SR detector at the design effect of the baseline: what the operator runs.
     Tempered,
     /// The e-SR detector at design effect 1.
     Untempered,
@@ -40,7 +40,7 @@ impl Rule {
     /// The name in tables.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Tempered => "e-SR tempered by D",
+            Self::Tempered => "e-SR at D of the baseline",
             Self::Untempered => "e-SR, D = 1",
             Self::AnyLook => "point estimate over the limit, any look",
             Self::ThreeChecks => "3 failed checks of 1 min",

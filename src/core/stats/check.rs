@@ -2,6 +2,11 @@
 
 use super::StatsError;
 
+/// Beyond it squares and sums of a series would overflow.
+const LARGEST_VALUE: f64 = 1e100;
+/// Beyond it counts are not exact, and no service gets there.
+const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
+
 pub(super) fn finite(what: &'static str, value: f64) -> Result<f64, StatsError> {
     if value.is_finite() {
         Ok(value)
@@ -14,10 +19,16 @@ pub(super) fn finite(what: &'static str, value: f64) -> Result<f64, StatsError> 
 pub(super) fn count(what: &'static str, value: f64) -> Result<f64, StatsError> {
     let value = finite(what, value)?;
     if value < 0.0 {
-        Err(StatsError::Negative { what, value })
-    } else {
-        Ok(value)
+        return Err(StatsError::Negative { what, value });
     }
+    if value > LARGEST_COUNT {
+        return Err(StatsError::OutOfRange {
+            what,
+            value,
+            range: "[0, 2^53]",
+        });
+    }
+    Ok(value)
 }
 
 /// A finite number above zero.
@@ -48,17 +59,24 @@ pub(super) fn open_unit(what: &'static str, value: f64) -> Result<f64, StatsErro
     }
 }
 
-/// A design effect: finite, at least 1.
+/// A design effect: at least 1, and not beyond anything that counts can show.
 pub(super) fn design_effect(value: f64) -> Result<f64, StatsError> {
-    let value = finite("design effect", value)?;
-    if value >= 1.0 {
+    between("design effect", value, 1.0, 1e9, "[1, 1e9]")
+}
+
+/// A finite number in the closed range from `low` to `high`, which `range` names.
+pub(super) fn between(
+    what: &'static str,
+    value: f64,
+    low: f64,
+    high: f64,
+    range: &'static str,
+) -> Result<f64, StatsError> {
+    let value = finite(what, value)?;
+    if (low..=high).contains(&value) {
         Ok(value)
     } else {
-        Err(StatsError::OutOfRange {
-            what: "design effect",
-            value,
-            range: "[1, inf)",
-        })
+        Err(StatsError::OutOfRange { what, value, range })
     }
 }
 
@@ -83,6 +101,13 @@ pub(super) fn part_of(what: &'static str, part: f64, whole: f64) -> Result<(f64,
 pub(super) fn series(what: &'static str, values: &[f64], needed: u64) -> Result<(), StatsError> {
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(StatsError::NotFinite { what, index });
+    }
+    if let Some(&value) = values.iter().find(|value| value.abs() > LARGEST_VALUE) {
+        return Err(StatsError::OutOfRange {
+            what,
+            value,
+            range: "[-1e100, 1e100]",
+        });
     }
     if values.is_empty() && needed > 0 {
         return Err(StatsError::Empty { what });

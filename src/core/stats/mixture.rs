@@ -64,7 +64,10 @@ pub fn combined(e_values: &[f64]) -> Result<f64, StatsError> {
         return Err(StatsError::Empty { what: "e-values" });
     }
     for &value in e_values {
-        check::count("e-value", value)?;
+        check::finite("e-value", value)?;
+        if value < 0.0 {
+            return Err(StatsError::Negative { what: "e-value", value });
+        }
     }
     // Divided first: the sum of two very large values would overflow.
     Ok(e_values.iter().map(|value| value / e_values.len() as f64).sum())

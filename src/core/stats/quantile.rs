@@ -14,9 +14,14 @@ pub fn rank_of(n: usize, q: f64) -> usize {
 /// P99.
 pub fn enough(q: f64) -> Result<u64, StatsError> {
     let q = check::open_unit("quantile", q)?;
-    let mut n = (0.025_f64.ln() / q.ln()).ceil().max(1.0);
-    while quantile_ranks(n, q, 1.0).1.is_none() {
-        n += 1.0;
+    // The largest of n values bounds the quantile when q^n ≤ 2.5 %.
+    let n = (0.025_f64.ln() / q.ln()).ceil().max(1.0);
+    if n > 9e15 {
+        return Err(StatsError::OutOfRange {
+            what: "quantile",
+            value: q,
+            range: "below 1 - 1e-15",
+        });
     }
     Ok(n as u64)
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 pub const RESAMPLES: usize = 10_000;
 
 /// Resamples of one block: fixed, or the bytes would depend on the machine.
-const BLOCK: usize = 250;
+const BLOCK: usize = 625;
 
 /// What a bootstrap draws from: a hash of the evidence and the metric.
 #[derive(Clone, Debug, PartialEq, Eq)]

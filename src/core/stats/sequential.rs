@@ -76,7 +76,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A detector of H0: the share of bad requests is at most `p0`, in (0, 0.8), when their counts vary
+    /// A detector of H0: the share of bad requests is at most `p0`, in [1e-9, 0.8), when their counts vary
     /// `design_effect` ≥ 1 times as much as those of independent requests.
     ///
     /// Ratios with p1 = ρ·p0 ≥ 1 are left out.
@@ -93,7 +93,7 @@ impl Detector {
     ///
     /// The same with ρ one over each of [`RATIOS`]; at D = 1 it is ℓ = N ln ρ − (ρ−1) λ0 t.
     pub fn floor(rate: f64, design_effect: f64) -> Result<Self, StatsError> {
-        let rate = check::positive("floor of the rate", rate)?;
+        let rate = check::between("floor of the rate", rate, 1e-9, 1e12, "[1e-9, 1e12]")?;
         let effect = check::design_effect(design_effect)?;
         let mut detector = Self::silent(Watches::Rate, RATIOS.len(), effect);
         for (k, ratio) in RATIOS.iter().enumerate() {
@@ -266,14 +266,14 @@ pub(super) struct ShareWeights {
 
 impl ShareWeights {
     pub(super) fn new(p0: f64, design_effect: f64) -> Result<Self, StatsError> {
-        let p0 = check::open_unit("limit of the share", p0)?;
+        let p0 = check::between("limit of the share", p0, 1e-9, 0.8, "[1e-9, 0.8)")?;
         let effect = check::design_effect(design_effect)?;
         let live = RATIOS.iter().take_while(|&&ratio| ratio * p0 < 1.0).count();
         if live == 0 {
             return Err(StatsError::OutOfRange {
                 what: "limit of the share",
                 value: p0,
-                range: "(0, 0.8)",
+                range: "[1e-9, 0.8)",
             });
         }
         let mut weights = Self {
@@ -508,6 +508,11 @@ mod tests {
         }
         assert!(Detector::floor(0.0, 1.0).is_err());
         assert!(Detector::share(0.3, 1.0).is_ok());
+    }
+
+    #[test]
+    fn a_detector_owns_no_heap_memory_so_a_look_allocates_none() {
+        assert!(!std::mem::needs_drop::<Detector>());
     }
 
     #[test]

@@ -50,6 +50,25 @@ fn tallied(tally: &[u32], p: f64) -> f64 {
     low + (position - rank) * (high - low)
 }
 
+/// The `q` quantile of `sorted`, which must rise, with the percentile bootstrap interval of 10,000
+/// resamples. Samples that cannot bound it from above (72 values for P95, 368 for P99) are an error.
+///
+/// [`quantile`](super::quantile::quantile) is the interval to report: it covers at every n.
+pub fn quantile(sorted: &[f64], q: f64, seed: &Seed) -> Result<Estimate, StatsError> {
+    let (n, needed) = (sorted.len() as u64, super::quantile::enough(q)?);
+    if n < needed {
+        return Err(StatsError::TooFew {
+            what: "values",
+            n,
+            needed,
+        });
+    }
+    let mut replicates = resampled_quantiles(sorted, q, seed)?;
+    let value = sorted[rank_of(sorted.len(), q) - 1];
+    let (low, high) = (percentile(&mut replicates, 0.025), percentile(&mut replicates, 0.975));
+    Ok(Estimate::new(value, low, high, n, Method::ExactResampling))
+}
+
 /// 10,000 replicates of the `q` quantile (rank ⌈nq⌉) of resamples of `sorted`, which must rise.
 pub fn resampled_quantiles(sorted: &[f64], q: f64, seed: &Seed) -> Result<Vec<f64>, StatsError> {
     let q = check::open_unit("quantile", q)?;

@@ -272,9 +272,15 @@ mod tests {
         let x = [
             10.0, 12.0, 12.5, 12.5, 13.9, 15.0, 21.0, 22.0, 23.0, 34.0, 50.0, 81.0, 89.0, 121.0, 134.0, 213.0,
         ];
-        let estimate = mean(&x, &seed()).unwrap();
-        assert!((estimate.ci95.low / 32.31 - 1.0).abs() < 0.015, "{estimate:?}");
-        assert!((estimate.ci95.high / 91.43 - 1.0).abs() < 0.015, "{estimate:?}");
+        // One run of 10,000 has a simulation error of about 1 %: the mean of 50 is held against the values.
+        let (mut low, mut high) = (0.0, 0.0);
+        for part in 0..50 {
+            let ci95 = mean(&x, &seed().part(part)).unwrap().ci95;
+            low += ci95.low / 50.0;
+            high += ci95.high / 50.0;
+        }
+        assert!((low / 32.31 - 1.0).abs() < 0.005, "{low}");
+        assert!((high / 91.43 - 1.0).abs() < 0.005, "{high}");
     }
 
     #[test]

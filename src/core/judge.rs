@@ -140,12 +140,8 @@ impl Analysis {
         let usable = look.errors.is_ok() || look.latency.is_ok();
         // A source that does not answer says nothing about the release, and neither does a release without
         // pods: it is not blind for that.
-        let excused = |unknown: &Unknown| {
-            matches!(
-                unknown,
-                Unknown::ProviderError | Unknown::Partial | Unknown::NoPods
-            )
-        };
+        let excused =
+            |unknown: &Unknown| matches!(unknown, Unknown::ProviderError | Unknown::Partial | Unknown::NoPods);
         let excused = look.errors.as_ref().is_err_and(excused) || look.latency.as_ref().is_err_and(excused);
         if usable || excused {
             self.last_usable = look.at;
@@ -200,7 +196,9 @@ impl Analysis {
         ] {
             if let Some(judge) = judge {
                 let limit = judge.limit();
-                let votes = looks.clone().map(|look| (look.at, over(pick(look), limit).map(one_vote)));
+                let votes = looks
+                    .clone()
+                    .map(|look| (look.at, over(pick(look), limit).map(one_vote)));
                 let mut verdict = judge.verdict(votes);
                 verdict.level = stream::mean_level(looks.clone().map(pick));
                 triggers.push(verdict);

@@ -28,9 +28,11 @@ demo: bed ## A bad release is shipped and rolled back on a local control plane (
 .PHONY: test
 test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check
-	cargo test --lib --no-default-features
-	cargo test --workspace --lib --bins --test reference
-	cargo test -p bed -p workload --tests
+	@echo "the core builds without clients, clocks and files:"
+	cargo build --lib --no-default-features
+	cargo test --workspace --lib --bins
+	cargo test --test reference --test properties --test simulation
+	cargo test -p bed -p workload --test '*'
 	@$(BED) build etcd kubernetes kwok prometheus promtool >/dev/null
 	$(BED) run --scrape-interval 1s -- cargo test -p workload --test cluster -- --ignored
 	$(BED) run --scrape-interval 1s -- cargo test --test cluster -- --test-threads 4

@@ -54,5 +54,8 @@ lint: tools ## Formatting, lints and generated files
 	cargo run --quiet --bin crdgen -- --check
 
 .PHONY: bench
-bench: tools ## Benchmarks of the statistics core
+bench: tools ## Benchmarks, the long simulation (writes docs/STATISTICS.md), and speed beside scipy
 	cargo bench --bench stats
+	cargo run --release --no-default-features --example simulate -- --runs 2000 \
+	  --trace tests/data/azure_llm_inference_2023_code.csv --write docs/STATISTICS.md
+	python3 tests/reference/compare_speed.py

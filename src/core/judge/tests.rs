@@ -8,6 +8,11 @@ use crate::core::{
     sample::{Exposure, LookHistogram},
 };
 
+#[path = "tests/doubt.rs"]
+mod doubt;
+#[path = "tests/history.rs"]
+mod history;
+
 const INTERVAL: i64 = 15;
 const EDGES: [f64; 6] = [0.1, 0.25, 0.5, 1.0, 2.5, f64::INFINITY];
 

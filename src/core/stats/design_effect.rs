@@ -103,7 +103,7 @@ fn shrink(raw: Option<f64>, blocks: usize, prior: f64, prior_weight: f64) -> Des
         _ => prior,
     };
     // An overflow of absurd counts must not become a detector that never speaks.
-    let value = if value.is_finite() { value } else { prior };
+    let value = if value.is_finite() { value.max(1.0) } else { prior };
     DesignEffect {
         value,
         raw: raw.filter(|raw| raw.is_finite()),

@@ -38,21 +38,50 @@ where
 struct Tree {
     rows: usize,
     leaves: usize,
-    first_split: Option<Alias>,
+    chunks: Vec<Chunk>,
     hundreds: Alias,
     thousands: Alias,
+}
+
+/// One chunk, and how the draws that are left split between it and the rows after it.
+struct Chunk {
+    leaves: usize,
+    /// Its rows, and its and all later rows.
+    rows: u64,
+    remaining: u64,
+    /// Draws that are nearly always left: their split comes from a table, only the others' is drawn.
+    usual: u32,
+    split: Alias,
 }
 
 impl Tree {
     fn new(rows: usize) -> Self {
         let leaves = rows / LEAF;
-        let largest = leaves.checked_ilog2().map_or(0, |bit| LEAF << bit);
-        let first_split =
-            (0 < largest && largest < rows).then(|| Alias::binomial(rows as u64, largest as f64 / rows as f64));
+        let mut remaining = rows as u64;
+        let mut chunks = Vec::new();
+        for bit in (0..usize::BITS - leaves.leading_zeros()).rev() {
+            let width = 1_usize << bit;
+            if leaves & width == 0 {
+                continue;
+            }
+            let inside = (width * LEAF) as u64;
+            let left = remaining as f64;
+            let spread = (left * (1.0 - left / rows as f64)).sqrt();
+            let usual = (left - 3.0 * spread).max(0.0) as u32;
+            let split = Alias::binomial(u64::from(usual), inside as f64 / left);
+            chunks.push(Chunk {
+                leaves: width,
+                rows: inside,
+                remaining,
+                usual,
+                split,
+            });
+            remaining -= inside;
+        }
         Self {
             rows,
             leaves,
-            first_split,
+            chunks,
             hundreds: Alias::binomial(128, 0.5),
             thousands: Alias::binomial(1024, 0.5),
         }
@@ -61,24 +90,20 @@ impl Tree {
     /// Writes how many of the draws fall into each leaf; returns how many fall into the rest.
     fn counts(&self, rng: &mut Xoshiro256PlusPlus, counts: &mut [u32]) -> u32 {
         let mut draws = self.rows as u32;
-        let mut rows = self.rows as u64;
         let mut leaf = 0;
-        for bit in (0..usize::BITS - self.leaves.leading_zeros()).rev() {
-            let width = 1_usize << bit;
-            if self.leaves & width == 0 {
-                continue;
-            }
-            let inside = (width * LEAF) as u64;
-            let count = match &self.first_split {
-                _ if inside == rows => draws,
-                Some(alias) if leaf == 0 => alias.draw(rng) as u32,
-                _ => share(draws, inside, rows, rng),
+        for chunk in &self.chunks {
+            let count = if chunk.rows == chunk.remaining {
+                draws
+            } else if draws < chunk.usual {
+                share(draws, chunk.rows, chunk.remaining, rng)
+            } else {
+                let usual = chunk.split.draw(rng) as u32;
+                usual + share(draws - chunk.usual, chunk.rows, chunk.remaining, rng)
             };
             draws -= count;
-            rows -= inside;
             counts[leaf] = count;
-            self.halve(rng, &mut counts[leaf..leaf + width]);
-            leaf += width;
+            self.halve(rng, &mut counts[leaf..leaf + chunk.leaves]);
+            leaf += chunk.leaves;
         }
         draws
     }
@@ -172,9 +197,11 @@ fn fill<const K: usize>(rows: &[[f64; K]], tree: &Tree, rng: &mut Xoshiro256Plus
     }
     if !remainder.is_empty() {
         for (sum, &count) in sums.iter_mut().zip(&rest) {
-            for _ in 0..count {
-                let row = ((rng.next_u64() >> 32) * remainder.len() as u64) >> 32;
-                let row = &remainder[row as usize];
+            let mut word = 0;
+            for draw in 0..count {
+                // Two draws of 32 bits from each word.
+                word = if draw % 2 == 0 { rng.next_u64() } else { word << 32 };
+                let row = &remainder[(((word >> 32) * remainder.len() as u64) >> 32) as usize];
                 for column in 0..K {
                     sum[column] += row[column];
                 }

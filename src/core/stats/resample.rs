@@ -68,8 +68,14 @@ pub(super) fn percentile(values: &mut [f64], p: f64) -> f64 {
     let position = p.clamp(0.0, 1.0) * (values.len() - 1) as f64;
     let rank = position.floor() as usize;
     let (_, &mut at, above) = values.select_nth_unstable_by(rank, f64::total_cmp);
+    let fraction = position - rank as f64;
     let next = above.iter().copied().min_by(f64::total_cmp).unwrap_or(at);
-    at + (position - rank as f64) * (next - at)
+    // A replicate without a bound is not interpolated: infinity less infinity is no number.
+    if fraction == 0.0 || at == next || !at.is_finite() {
+        at
+    } else {
+        at + fraction * (next - at)
+    }
 }
 
 #[cfg(test)]
@@ -109,5 +115,9 @@ mod tests {
         assert_eq!(percentile(&mut values, 0.0), 1.0);
         assert_eq!(percentile(&mut values, 1.0), 4.0);
         assert_eq!(percentile(&mut values, 0.5), 2.5);
+        let mut unbounded = [1.0, f64::INFINITY, f64::INFINITY];
+        assert_eq!(percentile(&mut unbounded, 0.5), f64::INFINITY);
+        assert_eq!(percentile(&mut unbounded, 0.9), f64::INFINITY);
+        assert_eq!(percentile(&mut unbounded, 0.0), 1.0);
     }
 }

@@ -200,7 +200,7 @@ impl Detector {
         self.sizes[0] += size;
         self.sizes[1] += size * size;
         let typical = self.sizes[1] / self.sizes[0];
-        if size > typical && typical.is_finite() {
+        if typical > 0.0 && size > typical && typical.is_finite() {
             self.effect / (1.0 + (self.effect - 1.0) * size / typical)
         } else {
             1.0

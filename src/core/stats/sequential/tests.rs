@@ -181,6 +181,13 @@ fn a_detector_owns_no_heap_memory_so_a_look_allocates_none() {
 }
 
 #[test]
+fn a_count_too_small_to_square_is_taken_as_it_is() {
+    let mut detector = Detector::floor(282.0, 1.0).unwrap();
+    detector.look_rate(1, f64::MIN_POSITIVE, 0.0).unwrap();
+    assert!(detector.evidence().is_finite());
+}
+
+#[test]
 fn endless_breach_stays_finite() {
     let mut detector = Detector::share(0.01, 1.0).unwrap();
     detector.start(0);

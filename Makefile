@@ -30,13 +30,14 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check
 	@echo "the core builds without clients, clocks and files:"
 	cargo build --lib --no-default-features
+	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
-	cargo test --test reference --test properties --test simulation
-	cargo test -p bed -p workload --test '*'
+	cargo test --workspace --test reference --test properties --test simulation
+	cargo test --workspace --test certificates --test beds --test loopback
 	@$(BED) build etcd kubernetes kwok prometheus promtool >/dev/null
-	$(BED) run --scrape-interval 1s -- cargo test -p workload --test cluster -- --ignored
-	$(BED) run --scrape-interval 1s -- cargo test --test cluster -- --test-threads 4
-	$(BED) run -- cargo test --test real -- --test-threads 3
+	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
+	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --test-threads 4
+	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
 
 .PHONY: run
 run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=file

@@ -1,3 +1,6 @@
+#![expect(clippy::float_cmp, reason = "counts are whole numbers")]
+#![expect(clippy::unnecessary_wraps, reason = "the expected values are readings")]
+
 use super::*;
 
 #[path = "sample_tests/doubt.rs"]

@@ -447,6 +447,8 @@ fn a_look_that_is_not_newer_changes_nothing_and_a_replay_gives_the_same_verdict(
         live.look(one.clone());
     }
     let mut replayed = analysis(policy(), DesignEffects::default());
-    looks.into_iter().for_each(|one| replayed.look(one));
+    for one in looks {
+        replayed.look(one);
+    }
     assert_eq!(live.verdict(), replayed.verdict());
 }

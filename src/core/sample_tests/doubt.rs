@@ -82,7 +82,7 @@ fn a_layout_that_changed_for_good_counts_again_after_a_while() {
     }
     let bad = Err(Unknown::BadValue);
     let first = Err(Unknown::FirstReading);
-    assert_eq!(sums, [bad.clone(), bad, first, Ok(15.0), Ok(15.0), Ok(15.0)]);
+    assert_eq!(sums, [bad, bad, first, Ok(15.0), Ok(15.0), Ok(15.0)]);
 }
 
 #[test]

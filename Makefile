@@ -44,7 +44,7 @@ run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=fil
 	target/debug/quality-officer run --config $${CONFIG:?set CONFIG to an operator configuration, see examples/operator.yaml}
 
 .PHONY: manifests
-manifests: tools ## Generate crds/ from the types
+manifests: tools ## Generate crds/ and schemas/ from the types
 	cargo run --quiet --bin crdgen
 
 .PHONY: lint

@@ -164,8 +164,10 @@ fn level(loaded: &Loaded<Compliance>, metric: &Metric) -> Result<Estimate, Stats
     if scores.is_empty() {
         return Err(StatsError::Empty { what: metric.name });
     }
-    let mut estimate = if scores.iter().all(|score| *score == 0.0 || *score == 1.0) {
-        let outcomes: Vec<bool> = scores.iter().map(|score| *score == 1.0).collect();
+    // A score of exactly 0 or 1 is an outcome; scores are never negative.
+    let is_one = |score: f64| score.to_bits() == 1.0_f64.to_bits();
+    let mut estimate = if scores.iter().all(|score| *score <= 0.0 || is_one(*score)) {
+        let outcomes: Vec<bool> = scores.iter().map(|score| is_one(*score)).collect();
         ranking::compliance(&outcomes, labels.as_deref(), &seed)?
     } else {
         ranking::mean_score(&scores, labels.as_deref(), &seed)?
@@ -203,7 +205,8 @@ fn summary(loaded: &Loaded<Compliance>, notes: &mut Vec<String>) {
         let scores: Vec<f64> = loaded.data.queries.iter().filter_map(metric.score).collect();
         if let Some(claimed) = claimed {
             let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-            if !((claimed - mean).abs() <= ROUNDING) {
+            let gap = (claimed - mean).abs();
+            if gap.is_nan() || gap > ROUNDING {
                 notes.push(format!(
                     "{}: the summary of {} says {claimed:.4}, its rows give {mean:.4}: the rows win",
                     metric.name,

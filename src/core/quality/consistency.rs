@@ -29,13 +29,11 @@ pub fn checked(mut bundle: Bundle) -> (Bundle, Vec<String>) {
     let run = bundle.run_id.clone().or_else(|| only(&runs));
     let digest = bundle.dataset_digest.clone().or_else(|| only(&digests));
     let bad = |origin: &Origin| -> Option<String> {
-        if let Some(named) = &origin.run_id {
-            if run.as_ref() != Some(named) {
-                return Some(match &run {
-                    Some(_) => "it names another run".to_owned(),
-                    None => "the files name different runs".to_owned(),
-                });
-            }
+        if origin.run_id.as_ref().is_some_and(|named| run.as_ref() != Some(named)) {
+            return Some(match &run {
+                Some(_) => "it names another run".to_owned(),
+                None => "the files name different runs".to_owned(),
+            });
         }
         if let Some(dataset) = &origin.dataset {
             if digest.as_ref() != Some(&dataset.digest) {

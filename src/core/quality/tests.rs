@@ -1,3 +1,5 @@
+#![allow(clippy::large_stack_arrays, clippy::cast_possible_wrap)]
+
 use super::{evidence::*, *};
 use crate::core::stats::calibration::Bin;
 
@@ -209,9 +211,9 @@ fn windows(severities: &[f64]) -> Vec<Window> {
             rows: (0..400)
                 .map(|i| Conflict {
                     query: format!("q{i}"),
-                    kind: (mix(i) % 4 == 0).then(|| "blossom/fruit".to_owned()),
-                    severity: if mix(i) % 4 == 0 { *severity } else { 0.0 },
-                    penalty: if mix(i) % 4 == 0 { severity / 4.0 } else { 0.0 },
+                    kind: (mix(i).is_multiple_of(4)).then(|| "blossom/fruit".to_owned()),
+                    severity: if mix(i).is_multiple_of(4) { *severity } else { 0.0 },
+                    penalty: if mix(i).is_multiple_of(4) { severity / 4.0 } else { 0.0 },
                     score: 1.0,
                 })
                 .collect(),
@@ -254,7 +256,7 @@ fn conflicts_have_a_level_a_rise_a_penalty_and_a_trend() {
         let sentences: Vec<String> = rows.iter().map(|row| quality.row(row).unwrap().sentence()).collect();
         assert_eq!(found, expected, "{now:?}: {sentences:#?}");
         let auc = quality.row("Conflict AUC").unwrap();
-        let share = f64::from((0..400).filter(|i| mix(*i) % 4 == 0).count() as u32) / 400.0;
+        let share = f64::from((0..400).filter(|i| mix(*i).is_multiple_of(4)).count() as u32) / 400.0;
         assert!((auc.current.as_ref().unwrap().value - share * now.last().unwrap()).abs() < 1e-9);
         assert!(auc.note.contains("blossom/fruit"));
     }

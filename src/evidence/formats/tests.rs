@@ -109,7 +109,7 @@ fn rows_of_a_time_series_are_in_order_and_whole() {
     let good = format!("{head}2026-11-23T00:00:00Z,0.9,50\n2026-11-23T01:00:00Z,0.8,50\n");
     let loaded = timeseries(good.as_bytes()).unwrap();
     assert_eq!(loaded.origin.run_id.as_deref(), Some("r1"));
-    assert_eq!(loaded.data[1].value, 0.8);
+    assert!((loaded.data[1].value - 0.8).abs() < 1e-12);
     for (text, words) in [
         (good.replace("T01", "T00"), "line 6: rows must be in the order of time"),
         (good.replace("0.8", "NaN"), "line 6: value must be a number"),

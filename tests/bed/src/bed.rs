@@ -8,6 +8,7 @@ use crate::control_plane::{self, ControlPlane};
 use crate::endpoints::Endpoints;
 use crate::interrupt::Interrupt;
 use crate::message::say;
+use crate::mlflow::{self, Artifacts, Mlflow};
 use crate::process;
 use crate::programs::{self, Programs, Wanted};
 use crate::prometheus::{self, Prometheus, PrometheusOptions};
@@ -28,6 +29,9 @@ pub enum Error {
     /// Prometheus did not start.
     #[error(transparent)]
     Prometheus(#[from] prometheus::Error),
+    /// MLflow did not start.
+    #[error(transparent)]
+    Mlflow(#[from] mlflow::Error),
     /// The existing cluster cannot be used.
     #[error("the cluster of {} does not answer: {message}", kubeconfig.display())]
     ExistingCluster {
@@ -45,6 +49,8 @@ pub struct BedOptions {
     pub kwok: bool,
     /// How often the shared Prometheus scrapes.
     pub scrape_interval: Duration,
+    /// Whether there is a shared MLflow tracking server.
+    pub mlflow: bool,
     /// An existing cluster to use in place of a control plane of its own.
     pub kubeconfig: Option<PathBuf>,
     /// Leave the bed's folder, with its logs, when it ends.
@@ -56,6 +62,7 @@ impl Default for BedOptions {
         Self {
             kwok: true,
             scrape_interval: Duration::from_secs(5),
+            mlflow: false,
             kubeconfig: None,
             keep: false,
         }
@@ -67,6 +74,7 @@ impl Default for BedOptions {
 pub struct Bed {
     // Dropped in this order: the folder last.
     prometheus: Prometheus,
+    mlflow: Option<Mlflow>,
     control_plane: Option<ControlPlane>,
     endpoints: Endpoints,
     work: WorkFolder,
@@ -84,7 +92,13 @@ impl Bed {
             kwok: options.kwok,
         };
         let programs = programs::gather(&work, wanted, interrupt)?;
+        let environment = options.mlflow.then(|| mlflow::Environment::find(interrupt));
+        let environment = environment.transpose().map_err(mlflow::Error::from)?;
         let started = Instant::now();
+        // The slowest to start comes first, and is waited for last.
+        let mut mlflow = environment
+            .map(|environment| Mlflow::launch(environment, work.path(), &Artifacts::Proxied))
+            .transpose()?;
         let targets = work.folder("prometheus-targets")?;
         let logs = work.folder("logs")?;
         let prometheus = PrometheusOptions {
@@ -103,8 +117,14 @@ impl Bed {
             Some(kubeconfig) => (None, Cluster::existing(kubeconfig, &programs)?),
         };
         prometheus.wait_until_ready()?;
+        if let Some(mlflow) = &mut mlflow {
+            mlflow.wait_until_ready()?;
+        }
         let mut processes = control_plane.as_ref().map(ControlPlane::ids).unwrap_or_default();
         processes.insert("prometheus".to_owned(), prometheus.id());
+        if let Some(id) = mlflow.as_ref().and_then(Mlflow::id) {
+            processes.insert("mlflow".to_owned(), id);
+        }
         let endpoints = Endpoints {
             work_folder: work.path().to_owned(),
             programs: programs.folder,
@@ -121,6 +141,7 @@ impl Bed {
             prometheus_targets: targets,
             prometheus_program: programs.prometheus,
             promtool: programs.promtool,
+            mlflow: mlflow.as_ref().map(|mlflow| mlflow.url().to_owned()),
             processes,
         };
         work.write("bed.json", &format!("{:#}", serde_json::json!(endpoints)))?;
@@ -132,6 +153,7 @@ impl Bed {
         say(format_args!("{what} ready in {:.1} s", started.elapsed().as_secs_f64()));
         Ok(Self {
             prometheus,
+            mlflow,
             control_plane,
             endpoints,
             work,
@@ -153,6 +175,7 @@ impl Bed {
         servers
             .iter_mut()
             .chain([self.prometheus.process()])
+            .chain(self.mlflow.as_mut().and_then(Mlflow::process))
             .try_for_each(process::Process::check_alive)
     }
 
@@ -160,12 +183,14 @@ impl Bed {
     pub fn stop(self) -> Result<(), Error> {
         let Self {
             mut prometheus,
+            mlflow,
             control_plane,
             work,
             ..
         } = self;
         prometheus.stop();
         drop(prometheus);
+        drop(mlflow);
         if let Some(control_plane) = control_plane {
             control_plane.stop();
         }

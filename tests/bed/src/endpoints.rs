@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The environment variable with the path of `bed.json`.
 pub const VARIABLE: &str = "QO_BED";
+/// The environment variable with the URL of the shared MLflow server, if there is one.
+pub const MLFLOW_VARIABLE: &str = "QO_MLFLOW";
 
 /// Why there are no endpoints, or why kubectl failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,9 @@ pub struct Endpoints {
     pub prometheus_program: PathBuf,
     /// Where `promtool` lies once it was asked for (`bed build promtool`, [`crate::prometheus::promtool`]).
     pub promtool: PathBuf,
+    /// The URL of the shared MLflow tracking server, if one was asked for ([`crate::Mlflow::shared`]).
+    #[serde(default)]
+    pub mlflow: Option<String>,
     /// The process id of each server, by name (`kube-apiserver`, `etcd`, …).
     pub processes: BTreeMap<String, u32>,
 }
@@ -116,12 +121,14 @@ impl Endpoints {
 
     /// The environment that a program needs to use the bed.
     pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![
+        let mut variables = vec![
             ("KUBECONFIG", self.kubeconfig.clone()),
             // kubectl caches discovery by address, and a later bed may have the same one.
             ("KUBECACHEDIR", self.work_folder.join("kubectl-cache")),
             (VARIABLE, self.file()),
-        ]
+        ];
+        variables.extend(self.mlflow.iter().map(|url| (MLFLOW_VARIABLE, PathBuf::from(url))));
+        variables
     }
 
     /// kubectl with these arguments, as the administrator, ready to be run.

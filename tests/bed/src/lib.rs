@@ -11,7 +11,8 @@
 //! on free ports of 127.0.0.1 only, keeps everything in one temporary folder, and leaves nothing behind. Two beds can
 //! run side by side.
 //!
-//! Tests read where things are with [`Endpoints::from_env`], and may start a [`Prometheus`] of their own.
+//! Tests read where things are with [`Endpoints::from_env`], and may start servers of their own: a [`Prometheus`], an
+//! [`S3`] server, an OCI [`Registry`], an [`Mlflow`] tracking server. The last three need no bed, only a folder.
 //!
 //! Who has parts of it already need not build them:
 //! - `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl;
@@ -20,25 +21,34 @@
 //!
 //! Linux only: the kernel ends the servers when this program is killed (`setpriv` of util-linux).
 //!
-//! Modules, lowest first: [`message`], [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`], [`work_folder`];
-//! then [`go_build`], [`programs`], [`endpoints`], [`prometheus`], [`control_plane`]; then [`bed`] and [`run`].
+//! Modules, lowest first: [`message`], [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`],
+//! [`work_folder`], [`cache`], [`server`]; then [`go_build`], [`programs`], [`endpoints`], [`prometheus`], [`s3`],
+//! [`registry`], [`mlflow`], [`control_plane`]; then [`bed`] and [`run`].
 
 pub mod bed;
+pub mod cache;
 pub mod certificates;
 pub mod control_plane;
 pub mod endpoints;
 pub mod go_build;
 pub mod interrupt;
 pub mod message;
+pub mod mlflow;
 pub mod part;
 pub mod port;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
+pub mod registry;
 pub mod rest;
 pub mod run;
+pub mod s3;
+pub mod server;
 pub mod work_folder;
 
 pub use bed::{Bed, BedOptions};
 pub use endpoints::{Endpoints, kubectl};
+pub use mlflow::Mlflow;
 pub use prometheus::{Prometheus, PrometheusOptions};
+pub use registry::Registry;
+pub use s3::S3;

@@ -83,7 +83,7 @@ pub const PROMETHEUS: Part = Part {
 };
 
 /// Prometheus's tool, which writes history as blocks (`promtool tsdb create-blocks-from openmetrics`).
-/// Not part of a bed: it is built by the first who asks for it.
+/// Not part of a bed.
 pub const PROMTOOL: Part = Part {
     name: "promtool",
     version: "3.16.0",
@@ -95,8 +95,35 @@ pub const PROMTOOL: Part = Part {
     minutes: 1.0,
 };
 
+/// An S3 server that keeps objects as files. Not part of a bed.
+pub const VERSITYGW: Part = Part {
+    name: "versitygw",
+    version: "1.8.0",
+    contents: "S3 server",
+    module: "versitygw",
+    package: "github.com/versity/versitygw/cmd/versitygw",
+    tags: "",
+    variables: &[("main.Version", "v1.8.0")],
+    minutes: 1.5,
+};
+
+/// An OCI registry. Not part of a bed.
+pub const REGISTRY: Part = Part {
+    name: "registry",
+    version: "3.1.2",
+    contents: "OCI registry",
+    module: "registry",
+    package: "github.com/distribution/distribution/v3/cmd/registry",
+    tags: "",
+    variables: &[("github.com/distribution/distribution/v3/version.version", "v3.1.2")],
+    minutes: 1.5,
+};
+
 /// Every part there is.
-pub const PARTS: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS, &PROMTOOL];
+pub const PARTS: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS, &PROMTOOL, &VERSITYGW, &REGISTRY];
+
+/// The parts that a bed starts; the others are built by the first who asks for them.
+pub const PARTS_OF_A_BED: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS];
 
 impl Part {
     /// The part of that name.

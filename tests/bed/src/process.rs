@@ -133,6 +133,13 @@ impl Process {
         arguments: impl IntoIterator<Item = A>,
         logs: &Path,
     ) -> Result<Self, Error> {
+        let mut order = command(program);
+        order.args(arguments);
+        Self::run(name, order, logs)
+    }
+
+    /// Starts a command that [`command`] made, which may have an environment of its own.
+    pub fn run(name: &str, mut order: Command, logs: &Path) -> Result<Self, Error> {
         let log = logs.join(format!("{name}.log"));
         let open = || {
             let output = File::options().create(true).append(true).open(&log)?;
@@ -142,13 +149,8 @@ impl Process {
             path: log.clone(),
             source,
         })?;
-        let mut command = command(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors);
-        let child = spawn(command, Group::Own).map_err(|source| Error::Spawn {
+        order.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = spawn(order, Group::Own).map_err(|source| Error::Spawn {
             name: name.to_owned(),
             source,
         })?;

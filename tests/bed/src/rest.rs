@@ -1,15 +1,22 @@
-//! Small HTTP requests: is a server ready, does an object exist, create one.
+//! Small HTTP requests: is a server ready, does an object exist, create one; and any request, for what tests ask of
+//! the servers they start.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
+use ureq::http::{HeaderMap, Method, Request, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::certificates::Identity;
 
+pub use ureq::http;
+
 /// A server that does not answer within this is asked again.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A longer body is refused.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +32,14 @@ pub enum Error {
         /// Why.
         source: ureq::Error,
     },
+    /// It is no request.
+    #[error("no request can be made of {url}")]
+    Request {
+        /// What was to be asked.
+        url: String,
+        /// Why not.
+        source: ureq::http::Error,
+    },
     /// The server said no.
     #[error("{url} answers {status}: {body}")]
     Refused {
@@ -35,6 +50,49 @@ pub enum Error {
         /// What it said.
         body: String,
     },
+}
+
+/// What a server answered, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The header of that name, empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body as text, for messages and XML.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// This answer, or an error when its status is not 2xx.
+    pub fn accepted(self, url: &str) -> Result<Self, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(Error::Refused {
+            url: url.to_owned(),
+            status: self.status.as_u16(),
+            body: self.text(),
+        })
+    }
 }
 
 /// An HTTP client.
@@ -86,6 +144,33 @@ impl Rest {
             source,
         };
         read(url, self.0.get(url).call().map_err(failed)?)
+    }
+
+    /// Sends any request; a redirect and a refusal are answers too.
+    pub fn send(&self, method: &Method, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, Error> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let failed = |source| Error::NoAnswer {
+            url: url.to_owned(),
+            source,
+        };
+        let unusable = |source| Error::Request {
+            url: url.to_owned(),
+            source,
+        };
+        let response = if body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(method) {
+            self.0.run(request.body(()).map_err(unusable)?)
+        } else {
+            self.0.run(request.body(body).map_err(unusable)?)
+        };
+        let (parts, mut body) = response.map_err(failed)?.into_parts();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.with_config().limit(MOST_BYTES).read_to_vec().map_err(failed)?,
+        })
     }
 
     /// Creates an object in the collection at the URL.

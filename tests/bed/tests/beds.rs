@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bed::interrupt::Interrupt;
 use bed::part::{ETCD, KUBERNETES};
 use bed::rest::Rest;
-use bed::{Endpoints, Prometheus, PrometheusOptions, go_build, prometheus};
+use bed::{Endpoints, Mlflow, Prometheus, PrometheusOptions, go_build, prometheus};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -143,7 +143,7 @@ fn two_beds_run_side_by_side_and_their_servers_end_with_them() {
     let parent = tempfile::tempdir().unwrap();
     let (mut first, mut second) = thread::scope(|scope| {
         let first = scope.spawn(|| Up::start(&parent, &["--scrape-interval", "200ms"]));
-        let second = scope.spawn(|| Up::start(&parent, &["--no-kwok"]));
+        let second = scope.spawn(|| Up::start(&parent, &["--no-kwok", "--mlflow"]));
         (first.join().unwrap(), second.join().unwrap())
     });
     first
@@ -159,6 +159,14 @@ fn two_beds_run_side_by_side_and_their_servers_end_with_them() {
     assert_eq!(second.endpoints.kwok_node, None);
     the_shared_prometheus_scrapes_the_listed_targets(&first.endpoints);
     another_prometheus_keeps_its_history_over_a_restart(&first.endpoints);
+
+    assert!(first.endpoints.mlflow.is_none());
+    let variables = second.endpoints.environment();
+    let (_, url) = variables.iter().find(|(name, _)| *name == "QO_MLFLOW").unwrap();
+    let shared = Mlflow::shared(&second.endpoints).unwrap();
+    assert_eq!((shared.id(), Path::new(shared.url())), (None, url.as_path()));
+    drop(shared);
+    assert!(Rest::plain().is_ok(&format!("{}/health", url.display())));
 
     let folder = second.endpoints.work_folder.clone();
     send(second.child.id(), Signal::TERM);

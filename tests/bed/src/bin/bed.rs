@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bed::interrupt::Interrupt;
 use bed::message::say;
-use bed::part::{PARTS, PROMTOOL, Part};
-use bed::{Bed, BedOptions, Endpoints, go_build, run};
+use bed::part::{PARTS, PARTS_OF_A_BED, Part};
+use bed::{Bed, BedOptions, Endpoints, go_build, mlflow, run};
 use clap::{Args, Parser, Subcommand};
 
 /// A real Kubernetes control plane on this machine, for tests and the demonstration.
@@ -25,9 +25,10 @@ struct CommandLine {
 enum Action {
     /// Build programs that are not built yet, and print where they are.
     Build {
-        /// Which (etcd, kubernetes, kwok, prometheus, promtool); all but promtool when none is named.
-        #[arg(value_parser = parse_part)]
-        parts: Vec<&'static Part>,
+        /// Which (etcd, kubernetes, kwok, prometheus; promtool, versitygw, registry, mlflow); the first four when none
+        /// is named.
+        #[arg(value_parser = parse_build)]
+        parts: Vec<Build>,
     },
     /// Start a bed, print where everything is, and stay until Ctrl-C.
     Up(SetUp),
@@ -41,6 +42,18 @@ enum Action {
     },
 }
 
+/// The name of MLflow among the parts on the command line.
+const MLFLOW: &str = "mlflow";
+
+/// What can be built.
+#[derive(Clone, Copy)]
+enum Build {
+    /// A Go program.
+    Part(&'static Part),
+    /// MLflow's Python environment.
+    Mlflow,
+}
+
 #[derive(Args)]
 struct SetUp {
     /// No fake node.
@@ -49,6 +62,9 @@ struct SetUp {
     /// How often Prometheus scrapes, such as 500ms, 5s or 1m.
     #[arg(long, default_value = "5s", value_parser = parse_duration)]
     scrape_interval: Duration,
+    /// Start an MLflow tracking server too, whose URL is in `QO_MLFLOW`.
+    #[arg(long)]
+    mlflow: bool,
     /// Use this existing cluster in place of a control plane of the bed's own.
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
@@ -62,6 +78,7 @@ impl From<SetUp> for BedOptions {
         Self {
             kwok: !set_up.no_kwok,
             scrape_interval: set_up.scrape_interval,
+            mlflow: set_up.mlflow,
             kubeconfig: set_up.kubeconfig,
             keep: set_up.keep,
         }
@@ -95,9 +112,13 @@ fn fail(error: &dyn Error) -> ExitCode {
 fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
     match action {
         Action::Build { parts } => {
-            let all = PARTS.iter().copied().filter(|part| **part != PROMTOOL).collect();
-            for part in if parts.is_empty() { all } else { parts } {
-                println!("{}", go_build::program(part, interrupt)?.display());
+            let of_a_bed = PARTS_OF_A_BED.iter().copied().map(Build::Part).collect();
+            for part in if parts.is_empty() { of_a_bed } else { parts } {
+                let program = match part {
+                    Build::Part(part) => go_build::program(part, interrupt)?,
+                    Build::Mlflow => mlflow::Environment::find(interrupt)?.python(),
+                };
+                println!("{}", program.display());
             }
             Ok(0)
         }
@@ -141,14 +162,18 @@ fn describe(endpoints: &Endpoints) -> String {
     lines.push(format!("export PATH={}:$PATH", endpoints.programs.display()));
     lines.push(format!("# API server  {}", endpoints.api_server));
     lines.push(format!("# Prometheus  {}", endpoints.prometheus));
+    lines.extend(endpoints.mlflow.iter().map(|url| format!("# MLflow      {url}")));
     lines.push(format!("# logs        {}", endpoints.logs.display()));
     lines.push("# Ctrl-C stops all of it.".to_owned());
     lines.join("\n")
 }
 
-fn parse_part(name: &str) -> Result<&'static Part, String> {
-    Part::named(name).ok_or_else(|| {
-        let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+fn parse_build(name: &str) -> Result<Build, String> {
+    if name == MLFLOW {
+        return Ok(Build::Mlflow);
+    }
+    Part::named(name).map(Build::Part).ok_or_else(|| {
+        let names: Vec<_> = PARTS.iter().map(|part| part.name).chain([MLFLOW]).collect();
         format!("the parts are {}", names.join(", "))
     })
 }

@@ -253,15 +253,11 @@ async fn an_api_server_that_refuses_for_a_while_changes_nothing_of_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn restarted_while_all_is_well_it_takes_its_analysis_up_where_it_was() {
     let mut scene = Scene::guarded("restarted").await;
-    let read = || async {
-        let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
-        policy.status.unwrap()
-    };
-    let before = read().await;
+    // Registered comes first, the verdict that rests on it a write later.
+    let before = scene.condition("SLOsMet", "Healthy").await.status.unwrap();
     scene.operator.restart().unwrap();
     scene.looks(5.0).await;
-    let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
-    let after = policy.status.unwrap();
+    let after = scene.condition("SLOsMet", "Healthy").await.status.unwrap();
     assert_eq!(after.release, before.release);
     assert_eq!(
         (after.verdict.as_str(), before.verdict.as_str()),

@@ -6,14 +6,18 @@
 mod checkpoint;
 pub mod conditions;
 mod drill;
+mod evidence;
 mod incident;
+mod metrics;
 mod policy;
 mod report;
 mod value;
 
 pub use checkpoint::*;
 pub use drill::*;
+pub use evidence::*;
 pub use incident::*;
+pub use metrics::*;
 pub use policy::*;
 pub use report::*;
 pub use value::*;
@@ -32,6 +36,11 @@ pub const FIELD_MANAGER: &str = "quality-officer";
 pub const ROLLBACK_ANNOTATION: &str = "quality-officer.dev/rollback";
 /// Set to `true` on an incident by a person to let a prepared rollback go ahead.
 pub const APPROVE_ANNOTATION: &str = "quality-officer.dev/approve";
+
+/// On a pod template: the MLflow run that the release's model comes from.
+pub const RUN_ANNOTATION: &str = "mlflow.org/run-id";
+/// On a pod template: the commit that the release was built from.
+pub const COMMIT_ANNOTATION: &str = "quality-officer.dev/git-commit";
 
 /// Label on incidents, checkpoints, drills and reports: the policy that they belong to.
 pub const POLICY_LABEL: &str = "quality-officer.dev/policy";

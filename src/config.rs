@@ -42,6 +42,10 @@ pub enum ConfigError {
 pub struct Config {
     /// Metrics sources by name; policies use `default` when they name none.
     pub metrics_sources: BTreeMap<String, MetricsSource>,
+    /// MLflow tracking servers by name, for `evidence.mlflow` of a policy.
+    pub mlflow_sources: BTreeMap<String, MlflowSource>,
+    /// Object stores by name, for `evidence.store` of a policy; and for runs whose artifacts MLflow keeps there.
+    pub object_stores: BTreeMap<String, ObjectStoreSettings>,
 }
 
 /// A server that speaks the Prometheus query API: Prometheus, Thanos, Mimir, VictoriaMetrics.
@@ -73,6 +77,46 @@ pub struct MetricsSource {
     pub settle_milliseconds: u64,
 }
 
+/// An MLflow tracking server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MlflowSource {
+    /// Base URL, without `/api`.
+    pub url: String,
+    /// File with a bearer token; read anew for each request.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+    /// Basic authentication.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// File with the PEM certificates of the authorities that the server's certificate must come from.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// An answer must begin, and go on after each pause, within this many milliseconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_milliseconds: u64,
+}
+
+/// An object store: S3 and what speaks its API, Google Cloud Storage, Azure Blob Storage, HTTP (`WebDAV`), a folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectStoreSettings {
+    /// Where it begins: `s3://bucket/path`, `gs://…`, `az://container/path`, `https://…`, `file:///path`.
+    pub url: String,
+    /// What the store's client takes, by the names of its environment variables: `aws_region`, `aws_endpoint`, …
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The same, each read from a file when the store is opened: `aws_secret_access_key: /var/run/secrets/s3/key`.
+    #[serde(default)]
+    pub option_files: BTreeMap<String, PathBuf>,
+    /// File with the PEM certificates of the authorities that the server's certificate must come from.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// An answer must begin, and go on after each pause, within this many milliseconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_milliseconds: u64,
+}
+
 /// Basic authentication with a password from a file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -96,6 +140,20 @@ fn default_settle() -> u64 {
 }
 
 impl MetricsSource {
+    /// A server at `url`, everything else by default.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            bearer_token_file: None,
+            basic_auth: None,
+            ca_file: None,
+            tenant: None,
+            timeout_milliseconds: default_timeout(),
+            max_answer_bytes: default_answer_bytes(),
+            settle_milliseconds: default_settle(),
+        }
+    }
+
     /// The deadline of one query.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_milliseconds)
@@ -124,12 +182,21 @@ impl Config {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
-        for (name, source) in &config.metrics_sources {
-            source.check().map_err(|message| ConfigError::Value {
+        let field = |checked: Result<(), String>, list: &str, name: &str| {
+            checked.map_err(|message| ConfigError::Value {
                 path: path.to_owned(),
-                field: format!("metricsSources.{name}"),
+                field: format!("{list}.{name}"),
                 message,
-            })?;
+            })
+        };
+        for (name, source) in &config.metrics_sources {
+            field(source.check(), "metricsSources", name)?;
+        }
+        for (name, source) in &config.mlflow_sources {
+            field(source.check(), "mlflowSources", name)?;
+        }
+        for (name, store) in &config.object_stores {
+            field(store.check(), "objectStores", name)?;
         }
         Ok(config)
     }
@@ -137,23 +204,96 @@ impl Config {
 
 impl MetricsSource {
     fn check(&self) -> Result<(), String> {
-        let url = reqwest::Url::parse(&self.url).map_err(|error| format!("url {:?}: {error}", self.url))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(format!("url {:?} must be http:// or https:// with a host", self.url));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("the url must hold no credentials: use basicAuth or bearerTokenFile".to_owned());
-        }
-        if self.basic_auth.is_some() && self.bearer_token_file.is_some() {
-            return Err("basicAuth and bearerTokenFile exclude each other".to_owned());
-        }
-        if !(100..=60_000).contains(&self.timeout_milliseconds) {
-            return Err("timeoutMilliseconds must lie between 100 and 60000".to_owned());
-        }
+        check_server(
+            &self.url,
+            self.bearer_token_file.is_some() && self.basic_auth.is_some(),
+            self.timeout_milliseconds,
+        )?;
         if self.settle_milliseconds > 30_000 {
             return Err("settleMilliseconds must be at most 30000".to_owned());
         }
         Ok(())
+    }
+}
+
+impl MlflowSource {
+    /// A server at `url`, everything else by default.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            bearer_token_file: None,
+            basic_auth: None,
+            ca_file: None,
+            timeout_milliseconds: default_timeout(),
+        }
+    }
+
+    /// See `timeout_milliseconds`.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_server(
+            &self.url,
+            self.bearer_token_file.is_some() && self.basic_auth.is_some(),
+            self.timeout_milliseconds,
+        )
+    }
+}
+
+impl ObjectStoreSettings {
+    /// See `timeout_milliseconds`.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let url = parse_url(&self.url)?;
+        let known = [
+            "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https", "file",
+        ];
+        if !known.contains(&url.scheme()) {
+            return Err(format!(
+                "url {:?} must begin with one of {}",
+                self.url,
+                known.join(", ")
+            ));
+        }
+        if let Some(twice) = self.option_files.keys().find(|key| self.options.contains_key(*key)) {
+            return Err(format!("{twice} is both in options and in optionFiles"));
+        }
+        check_timeout(self.timeout_milliseconds)
+    }
+}
+
+fn parse_url(text: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("url {text:?}: {error}"))?;
+    if url.password().is_some() {
+        return Err("the url must hold no credentials: name a file with them".to_owned());
+    }
+    Ok(url)
+}
+
+fn check_server(text: &str, both_credentials: bool, timeout: u64) -> Result<(), String> {
+    let url = parse_url(text)?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("url {text:?} must be http:// or https:// with a host"));
+    }
+    if !url.username().is_empty() {
+        return Err("the url must hold no credentials: use basicAuth or bearerTokenFile".to_owned());
+    }
+    if both_credentials {
+        return Err("basicAuth and bearerTokenFile exclude each other".to_owned());
+    }
+    check_timeout(timeout)
+}
+
+fn check_timeout(timeout: u64) -> Result<(), String> {
+    if (100..=60_000).contains(&timeout) {
+        Ok(())
+    } else {
+        Err("timeoutMilliseconds must lie between 100 and 60000".to_owned())
     }
 }
 
@@ -184,6 +324,18 @@ mod tests {
             ),
             ("metricsSources: {default: {uri: 'http://x'}}", "uri"),
             ("metricSources: {}", "metricSources"),
+            (
+                "mlflowSources: {default: {url: 'mlflow:5000'}}",
+                "mlflowSources.default",
+            ),
+            (
+                "objectStores: {models: {url: 'ftp://x'}}",
+                "objectStores.models: url \"ftp://x\" must begin with",
+            ),
+            (
+                "objectStores: {m: {url: 's3://b', options: {aws_region: a}, optionFiles: {aws_region: /f}}}",
+                "aws_region is both",
+            ),
             (
                 "metricsSources: {d: {url: 'http://x', timeoutMilliseconds: 5}}",
                 "timeoutMilliseconds",

@@ -3,14 +3,15 @@
 //! update touch the network.
 
 mod apply;
-mod build;
+pub(crate) mod build;
 mod checkpoints;
 mod context;
 mod events;
+mod evidence;
 mod gather;
 mod judged;
 mod reconcile;
-mod release;
+pub(crate) mod release;
 mod rollback;
 mod run;
 mod status;

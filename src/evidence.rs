@@ -2,7 +2,13 @@
 //! bundles for it to judge.
 
 pub mod answer;
+pub mod flame_graph;
 pub mod formats;
+pub mod http;
+pub mod load;
+pub mod mlflow;
+pub mod object_storage;
 pub mod presets;
 pub mod prometheus;
+pub mod run;
 pub mod table;

@@ -7,6 +7,8 @@
 #[cfg(feature = "operator")]
 pub mod api;
 #[cfg(feature = "operator")]
+pub mod check;
+#[cfg(feature = "operator")]
 pub mod client;
 #[cfg(feature = "operator")]
 pub mod config;

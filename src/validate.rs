@@ -1,8 +1,13 @@
 //! From the spec that a user wrote to the policy that the core judges by: parsed once, every value checked.
 
 use crate::{
-    api::{OnBlind, QualityPolicySpec, RollbackMode, ValueError},
-    core::policy::{Gpu, Latency, Mode, Policy, Throughput},
+    api::{
+        ComplianceObjective, Decimal, DriftObjective, OnBlind, QualityPolicySpec, RollbackMode, UpliftScale, ValueError,
+    },
+    core::{
+        policy::{Gpu, Latency, Mode, Policy, Throughput},
+        quality::{self, Objectives, Performance},
+    },
 };
 
 /// A field that makes no sense, by its path.
@@ -110,6 +115,7 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         error_rate: error_rate(spec)?,
         throughput: throughput(spec)?,
         gpu: gpu(spec)?,
+        quality: quality(spec)?,
         roll_back_on_blind: judgement.on_blind == OnBlind::Rollback,
         mode: match spec.rollback.mode {
             RollbackMode::Automatic => Mode::Automatic,
@@ -232,6 +238,102 @@ fn throughput(spec: &QualityPolicySpec) -> Result<Option<Throughput>, Invalid> {
     }))
 }
 
+/// What the model's answers must meet, where the policy says where their evidence is.
+fn quality(spec: &QualityPolicySpec) -> Result<Option<Objectives>, Invalid> {
+    let Some(evidence) = &spec.evidence else {
+        return Ok(None);
+    };
+    if evidence.mlflow.is_some() == evidence.store.is_some() {
+        return Err(Invalid::Range {
+            field: "evidence",
+            message: "must name either mlflow or store",
+        });
+    }
+    let mut optional = Objectives::usually_optional();
+    optional.extend(evidence.optional.iter().copied());
+    let objectives = &spec.objectives;
+    Ok(Some(Objectives {
+        compliance: compliance(&objectives.compliance)?,
+        drift: drift(&objectives.drift)?,
+        performance: Performance {
+            p95_ms: latency(spec)?.map(|latency| (latency.target * 1e3, latency.tolerance * 1e3)),
+            error_rate: error_rate(spec)?,
+            throughput: throughput(spec)?.map(|throughput| (throughput.target, throughput.floor)),
+            gpu: gpu(spec)?.map(|gpu| (gpu.max_utilization, gpu.max_memory)),
+        },
+        optional,
+    }))
+}
+
+fn compliance(objective: &ComplianceObjective) -> Result<Option<quality::ComplianceObjective>, Invalid> {
+    if !objective.enabled {
+        return Ok(None);
+    }
+    let decimal = |value: &Decimal, most, field, message| {
+        within(value.value().at(field)?, f64::MIN_POSITIVE, most, field, message)
+    };
+    Ok(Some(quality::ComplianceObjective {
+        min_uplift: objective.min_uplift.percent().at("objectives.compliance.minUplift")?,
+        relative: objective.uplift_scale == UpliftScale::Relative,
+        max_drop: decimal(
+            &objective.max_drop,
+            100.0,
+            "objectives.compliance.maxDrop",
+            "must be over 0 and at most 100 points",
+        )?,
+        max_conflict_auc: decimal(
+            &objective.max_conflict_auc,
+            1.0,
+            "objectives.compliance.maxConflictAuc",
+            "must be over 0 and at most 1",
+        )?,
+        max_ece: decimal(
+            &objective.max_ece,
+            1.0,
+            "objectives.compliance.maxEce",
+            "must be over 0 and at most 1",
+        )?,
+    }))
+}
+
+fn drift(objective: &DriftObjective) -> Result<Option<quality::DriftObjective>, Invalid> {
+    if !objective.enabled {
+        return Ok(None);
+    }
+    let days = objective.window.seconds().at("objectives.drift.window")? / DAY;
+    let message = "must be a whole number of days, 1d to 90d";
+    within(days, 1.0, 90.0, "objectives.drift.window", message)?;
+    if days.fract() > 0.0 {
+        return Err(Invalid::Range {
+            field: "objectives.drift.window",
+            message,
+        });
+    }
+    Ok(Some(quality::DriftObjective {
+        window_days: days as u32,
+        min_correlation: within(
+            objective
+                .min_correlation
+                .value()
+                .at("objectives.drift.minCorrelation")?,
+            0.0,
+            1.0,
+            "objectives.drift.minCorrelation",
+            "must be at most 1",
+        )?,
+        max_modality_ratio: within(
+            objective
+                .max_modality_ratio
+                .value()
+                .at("objectives.drift.maxModalityRatio")?,
+            1.0,
+            1e6,
+            "objectives.drift.maxModalityRatio",
+            "must be at least 1",
+        )?,
+    }))
+}
+
 fn gpu(spec: &QualityPolicySpec) -> Result<Option<Gpu>, Invalid> {
     let objective = &spec.objectives.gpu;
     if !objective.enabled {
@@ -305,6 +407,15 @@ mod tests {
                 "objectives",
             ),
             ("checkpoints: {keep: 1}", "checkpoints.keep"),
+            ("evidence: {}", "evidence"),
+            (
+                "evidence: {mlflow: {}}\nobjectives: {compliance: {maxDrop: '0'}}",
+                "objectives.compliance.maxDrop",
+            ),
+            (
+                "evidence: {store: {source: s3}}\nobjectives: {drift: {window: 36h}}",
+                "objectives.drift.window",
+            ),
             ("rollback: {cooldown: 1e9s}", "rollback.cooldown"),
         ] {
             let message = policy(&spec(yaml)).unwrap_err().to_string();

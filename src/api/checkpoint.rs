@@ -60,10 +60,24 @@ pub struct Provenance {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mlflow_run_id: Option<String>,
+    /// The data that the model was evaluated on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetReference>,
     /// The commit that the image was built from.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
+}
+
+/// The data that a model was evaluated on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DatasetReference {
+    /// Its version, as people call it.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
+    /// Its digest.
+    #[schemars(length(min = 1, max = 128))]
+    pub digest: String,
 }
 
 /// What was verified, when, and how.

@@ -64,6 +64,12 @@ pub struct QualityReportStatus {
     /// What a reader should know or do, most urgent first.
     #[schemars(length(max = 16))]
     pub findings: Vec<String>,
+    /// Each judgement on the evaluation evidence of the release's run.
+    #[schemars(length(max = 100))]
+    pub quality: Vec<QualityRow>,
+    /// What a reader of that evidence should know: files that cannot be used, summaries that disagree with their rows.
+    #[schemars(length(max = 16))]
+    pub notes: Vec<String>,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,
@@ -83,6 +89,44 @@ pub struct SloRow {
     pub status: String,
     /// Where the value comes from.
     pub evidence: String,
+}
+
+/// One judgement on the evaluation evidence.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct QualityRow {
+    /// The section of the report that it belongs to.
+    pub section: String,
+    /// What is judged.
+    pub name: String,
+    /// What must hold.
+    pub target: String,
+    /// The value with CI95 and n, or `—`.
+    pub current: String,
+    /// The change against the checkpoint's run with CI95 and n, or `—`.
+    pub change: String,
+    /// `PASSING`, `FAILING`, `UNDETERMINED` or `unsupported`.
+    pub status: String,
+    /// `file#run_id#dataset_version`, or why there is none.
+    pub evidence: String,
+    /// What else a reader needs to know.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl From<&crate::core::quality::Row> for QualityRow {
+    fn from(row: &crate::core::quality::Row) -> Self {
+        Self {
+            section: row.section.name().to_owned(),
+            name: row.name.clone(),
+            target: row.target.clone(),
+            current: row.current_text(),
+            change: row.change_text(),
+            status: row.standing.name().to_owned(),
+            evidence: row.evidence.clone(),
+            note: row.note.clone(),
+        }
+    }
 }
 
 impl From<&crate::core::report::Slo> for SloRow {

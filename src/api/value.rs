@@ -83,6 +83,14 @@ impl Percent {
             _ => Err(self.error("a percentage over 0% and at most 100%")),
         }
     }
+
+    /// The percentage as it is written, 0 to 100.
+    pub fn percent(&self) -> Result<f64, ValueError> {
+        match self.0.strip_suffix('%').and_then(decimal) {
+            Some(percent) if percent <= 100.0 => Ok(percent),
+            _ => Err(self.error("a percentage of at most 100%")),
+        }
+    }
 }
 
 impl Rate {

@@ -1,5 +1,5 @@
 //! The operator.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{
     net::SocketAddr,
@@ -28,6 +28,47 @@ struct Arguments {
 enum Command {
     /// Run the operator against the cluster of the environment (in-cluster, or KUBECONFIG).
     Run(Run),
+    /// Judge once, with no cluster: a run's evidence, a Deployment's metrics, or both.
+    ///
+    /// Exit code: 0 HEALTHY, 3 CAUTION, 4 BREACH; 1 when nothing could be judged, 2 when the call is wrong.
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// The policy, a YAML file; `-` for standard input.
+    #[arg(short, long)]
+    file: PathBuf,
+    /// A folder with evidence files, or the id of an MLflow run.
+    #[arg(long, value_name = "DIR|RUN")]
+    evidence: Option<String>,
+    /// The same of the release to compare with.
+    #[arg(long, value_name = "DIR|RUN")]
+    baseline: Option<String>,
+    /// The MLflow tracking server that runs are in.
+    #[arg(long, value_name = "URL", env = "MLFLOW_TRACKING_URI")]
+    mlflow: Option<String>,
+    /// A server with the Prometheus query API: the Deployment's metrics are judged too.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+    /// The operator's configuration file, for the MLflow source `default` with its credentials and for object stores.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The Deployment's namespace, where the policy names none.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// Write a flame graph of the profiled run into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    flame_graph: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
 }
 
 #[derive(clap::Args)]
@@ -60,7 +101,7 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
+    let command = Arguments::parse().command;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(2)
@@ -72,13 +113,46 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = runtime.block_on(async {
+        match &command {
+            Command::Run(arguments) => run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Command::Check(arguments) => check(arguments).await,
+        }
+    });
+    match done {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("quality-officer: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn check(arguments: &Check) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    quality_officer::client::install_crypto();
+    let outcome = quality_officer::check::check(&quality_officer::check::Request {
+        file: arguments.file.clone(),
+        evidence: arguments.evidence.clone(),
+        baseline: arguments.baseline.clone(),
+        mlflow: arguments.mlflow.clone(),
+        prometheus: arguments.prometheus.clone(),
+        config: arguments.config.clone(),
+        namespace: arguments.namespace.clone(),
+        at: None,
+    })
+    .await?;
+    match arguments.output {
+        Output::Text => print!("{}", outcome.text()),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&outcome.json())?),
+    }
+    if let Some(path) = &arguments.flame_graph {
+        let svg = outcome
+            .flame_graph
+            .as_ref()
+            .ok_or("the evidence has no usable profiler_trace.json to draw")?;
+        std::fs::write(path, svg).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    Ok(ExitCode::from(outcome.exit_code()))
 }
 
 async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {

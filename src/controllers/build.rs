@@ -17,7 +17,7 @@ use crate::{
     core::{
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
-        plan::{Candidate, NewIncident, OpenIncident, Release},
+        plan::{Candidate, NewIncident, OpenIncident, Release, RunOf},
         policy::Policy,
         words,
     },
@@ -62,6 +62,7 @@ fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {
 /// One trigger's verdict as the API shows it.
 pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
     let figures = words::figures(verdict);
+    let (evidence, needs) = words::evidence(verdict);
     TriggerStatus {
         name: verdict.trigger.name().to_owned(),
         verdict: verdict.state.name().to_owned(),
@@ -73,9 +74,12 @@ pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
         ci95: figures.ci95,
         n: i64::try_from(figures.n).unwrap_or(i64::MAX),
         limit: figures.limit,
-        evidence: words::odds(verdict.log_evidence),
-        needs: words::odds(verdict.log_threshold),
-        design_effect: format!("{:.1}", verdict.design_effect),
+        evidence,
+        needs,
+        design_effect: match verdict.trigger {
+            Trigger::Compliance => words::UNKNOWN.to_owned(),
+            _ => format!("{:.1}", verdict.design_effect),
+        },
         since: verdict.onset.filter(|_| verdict.in_breach()).map(time),
         note: verdict.note.clone(),
     }
@@ -210,6 +214,25 @@ pub fn release_of(incident: &QualityIncident) -> Release {
     }
 }
 
+/// Whether the rollback of an incident made this release. Until that is on record, the release that the rollback's
+/// change made has the incident's next revision.
+pub fn made(incident: &QualityIncident, release: &Release) -> bool {
+    let Some(status) = &incident.status else { return false };
+    if incident.spec.deployment.uid != release.deployment_uid {
+        return false;
+    }
+    match &status.rolled_back_to {
+        Some(to) => to.replica_set == release.replica_set && to.revision == release.revision,
+        None => {
+            let number = |revision: &str| revision.parse::<i64>().ok();
+            status.patched_at.is_some()
+                && number(&release.revision)
+                    .zip(number(&incident.spec.revision))
+                    .is_some_and(|(now, breached)| now == breached + 1)
+        }
+    }
+}
+
 /// Whether nothing more will happen to an incident.
 pub fn is_closed(incident: &QualityIncident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.is_closed())
@@ -246,8 +269,18 @@ pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> 
         uid: checkpoint.uid().unwrap_or_default(),
         images: checkpoint.spec.images.clone(),
         certified,
+        run: run_of(checkpoint).filter(|_| !checkpoint.spec.revoked),
         usable,
     }
+}
+
+/// The run that a checkpoint was registered with.
+fn run_of(checkpoint: &RollbackCheckpoint) -> Option<RunOf> {
+    let provenance = checkpoint.spec.provenance.as_ref()?;
+    Some(RunOf {
+        run_id: provenance.mlflow_run_id.clone()?,
+        dataset_digest: provenance.dataset.as_ref().map(|dataset| dataset.digest.clone()),
+    })
 }
 
 /// The incident that the planner works on: a rollback's before an alert's, the oldest first.
@@ -266,6 +299,7 @@ pub fn open(incident: &QualityIncident, candidates: &[Candidate]) -> OpenInciden
         name: incident.name_any(),
         state: status.state,
         release: release_of(incident),
+        trigger: incident.spec.trigger,
         severity: incident.spec.severity,
         onset: incident.spec.onset.0.as_second(),
         target: incident
@@ -300,6 +334,7 @@ fn target(intent: &CheckpointIntent, candidates: &[Candidate]) -> Candidate {
         uid: intent.uid.clone(),
         images: intent.images.clone(),
         certified: intent.certified_at.as_ref().map(|at| at.0.as_second()),
+        run: known.and_then(|known| known.run.clone()),
         usable,
     }
 }
@@ -308,7 +343,7 @@ fn target(intent: &CheckpointIntent, candidates: &[Candidate]) -> Candidate {
 pub fn checkpoint(
     policy: &QualityPolicy,
     images: &[ContainerImage],
-    annotations: &BTreeMap<String, String>,
+    provenance: Provenance,
     day: Timestamp,
     number: usize,
 ) -> RollbackCheckpoint {
@@ -316,11 +351,6 @@ pub fn checkpoint(
     let mut prefix = target.clone();
     prefix.truncate(230);
     let day = day.strftime("%Y%m%d");
-    let annotation = |name: &str| annotations.get(name).filter(|value| value.len() <= 64).cloned();
-    let provenance = Provenance {
-        mlflow_run_id: annotation("mlflow.org/run-id"),
-        git_commit: annotation("quality-officer.dev/git-commit"),
-    };
     RollbackCheckpoint {
         metadata: ObjectMeta {
             name: Some(format!("{}-{day}-{number}", prefix.trim_end_matches(['-', '.']))),

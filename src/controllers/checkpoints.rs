@@ -15,7 +15,7 @@ use kube::{
 
 use crate::{
     api::{
-        QualityPolicy, RollbackCheckpoint,
+        Provenance, QualityPolicy, RollbackCheckpoint,
         conditions::{self, Status},
     },
     controllers::{
@@ -115,6 +115,10 @@ pub struct Standing<'a> {
     pub running: &'a [ContainerImage],
     /// Every judged trigger is healthy at the last look.
     pub healthy: bool,
+    /// And its evaluation, where it is judged, does not speak against it.
+    pub may_be_registered: bool,
+    /// Where the release comes from.
+    pub provenance: Provenance,
     /// And has been since, unix seconds.
     pub healthy_since: Option<i64>,
     /// No incident is open and the rollout is complete.
@@ -140,7 +144,7 @@ pub async fn keep(
         .healthy_since
         .zip(rules.register_after)
         .is_some_and(|(since, after)| standing.at - since >= after);
-    if known.is_none() && standing.settled && standing.healthy && baked && !standing.running.is_empty() {
+    if known.is_none() && standing.settled && standing.may_be_registered && baked && !standing.running.is_empty() {
         return register(context, policy, gathered, standing, now).await.map(|()| true);
     }
     let mut wrote = false;
@@ -155,7 +159,13 @@ pub async fn keep(
         let proven =
             certified.is_some() || baked || (rules.register_after.is_none() && standing.healthy_since.is_some());
         let due = certified.is_none_or(|at| (standing.at - at) as f64 >= rules.rpo as f64 * RENEWAL_SHARE);
-        let certify = runs && standing.settled && standing.healthy && proven && due && !checkpoint.spec.revoked;
+        // What runs but was not yet seen to be good must be shown to be.
+        let healthy = if certified.is_some() {
+            standing.healthy
+        } else {
+            standing.may_be_registered
+        };
+        let certify = runs && standing.settled && healthy && proven && due && !checkpoint.spec.revoked;
         wrote |= update(context, rules, checkpoint, certify.then_some(standing.at), now).await?;
     }
     if !wrote {
@@ -182,13 +192,9 @@ async fn register(
 ) -> Result<(), CallError> {
     let namespace = policy.namespace().unwrap_or_default();
     let api: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), &namespace);
-    let template = gathered.deployment.spec.template.metadata.as_ref();
-    let annotations = template
-        .and_then(|metadata| metadata.annotations.clone())
-        .unwrap_or_default();
     // A number that is taken (by a checkpoint of the same day) is passed over.
     for number in 1..1_000 {
-        let checkpoint = build::checkpoint(policy, standing.running, &annotations, now, number);
+        let checkpoint = build::checkpoint(policy, standing.running, standing.provenance.clone(), now, number);
         if gathered
             .checkpoints
             .iter()

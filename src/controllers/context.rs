@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
-    controllers::judged::Judged,
+    controllers::{evidence::Desk, judged::Judged},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -56,6 +56,8 @@ pub struct Context {
     pub stores: Stores,
     /// Metrics sources by name; a source that could not be set up says why.
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
+    /// The evaluation evidence of the releases.
+    pub evidence: Desk,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -138,12 +140,14 @@ impl Context {
         client: Client,
         stores: Stores,
         sources: HashMap<String, Result<Arc<Source>, String>>,
+        evidence: Desk,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
             client,
             stores,
             sources,
+            evidence,
             meters,
             judged: Mutex::default(),
         }
@@ -165,5 +169,6 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|uid, _| known(uid));
+        self.evidence.forget_all_but(known);
     }
 }

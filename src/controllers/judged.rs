@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::{
     controllers::release::{made_by, made_for},
     core::{
-        incident::ContainerImage,
+        incident::{ContainerImage, Trigger},
         judge::{self, Analysis, DesignEffects, Verdict},
         plan::Release,
         policy::Policy,
+        quality::Known,
         sample::{Coverage, Differ, Look, Unknown},
         stats::{StatsError, comparison::Comparison},
     },
@@ -191,11 +192,12 @@ impl Judged {
         }
     }
 
-    /// What the looks so far say. Without any, every trigger is unknown for the reason that there is none.
-    pub fn verdict(&self) -> Verdict {
-        let mut verdict = self.analysis.verdict();
+    /// What the looks so far and the evidence say. Without any look, every trigger on metrics is unknown for the reason
+    /// that there is none.
+    pub fn verdict(&self, evidence: &Known) -> Verdict {
+        let mut verdict = self.analysis.verdict_with(evidence);
         if let (None, Some(why)) = (self.analysis.last_look(), self.unanswered) {
-            for trigger in &mut verdict.triggers {
+            for trigger in verdict.triggers.iter_mut().filter(|t| t.trigger != Trigger::Compliance) {
                 trigger.state = judge::State::Unknown(why);
             }
         }

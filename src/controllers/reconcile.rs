@@ -12,11 +12,12 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{FIELD_MANAGER, QualityPolicy},
+    api::{COMMIT_ANNOTATION, DatasetReference, FIELD_MANAGER, Provenance, QualityPolicy, RUN_ANNOTATION},
     controllers::{
         apply::{Act, Done},
         build, checkpoints,
         context::{CallError, Context, PolicyObject, call},
+        evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
         release,
@@ -24,8 +25,9 @@ use crate::{
     },
     core::{
         judge::{DesignEffects, Verdict},
-        plan::{Candidate, Hold, Observed, Plan, plan},
+        plan::{Candidate, Hold, Observed, Plan, baseline, own_run, plan},
         policy::Policy,
+        quality::Known,
         report::{Material, Past, report},
     },
     evidence::{presets::MetricSet, prometheus::Source},
@@ -171,7 +173,6 @@ async fn judge_and_act(
         context.meters.looks.inc();
         context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
     }
-    let verdict = judged.verdict();
     let complete = release::rollout_complete(&gathered.deployment);
     if judged.running.is_empty()
         && gathered
@@ -188,6 +189,8 @@ async fn judge_and_act(
         .map(|checkpoint| build::candidate(checkpoint, &rules, now.as_second()))
         .collect();
     let observed = observed(gathered, judged, candidates, complete, now);
+    let known = evidence(context, policy, &rules, &observed);
+    let verdict = judged.verdict(&known);
     let plan = plan(&rules, &verdict, &observed);
     let act = Act {
         context,
@@ -203,13 +206,24 @@ async fn judge_and_act(
         let standing = checkpoints::Standing {
             running: &judged.running,
             healthy: verdict.all_healthy(),
+            may_be_registered: verdict.may_be_registered(),
+            provenance: provenance(gathered, &observed, &known),
             healthy_since: judged.healthy_since,
             settled: complete && plan == Plan::Hold(Hold::NoBreach) && observed.incident.is_none(),
             at: verdict.at,
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    let found = found(policy, &rules, gathered, judged, &verdict, &observed.candidates, now);
+    let found = found(
+        policy,
+        &rules,
+        gathered,
+        judged,
+        &verdict,
+        &observed.candidates,
+        &known,
+        now,
+    );
     wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
     Ok(wrote)
 }
@@ -398,10 +412,42 @@ fn observed(
         images: release::template_images(&gathered.deployment),
         running: judged.running.clone(),
         rollout_complete,
+        template_run: release::template_annotation(&gathered.deployment, RUN_ANNOTATION),
+        is_rolled_back: gathered
+            .incidents
+            .iter()
+            .any(|incident| build::made(incident, &gathered.release)),
         annotated_incident: annotations.get(crate::api::ROLLBACK_ANNOTATION).cloned(),
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
         last_rollback: gathered.last_rollback,
+    }
+}
+
+/// What is known of the evaluation evidence of the release that runs.
+fn evidence(context: &Context, policy: &QualityPolicy, rules: &Policy, observed: &Observed) -> Known {
+    let (Some(objectives), Some(evidence)) = (&rules.quality, &policy.spec.evidence) else {
+        return Known::Pending;
+    };
+    let question = Question {
+        evidence: evidence.clone(),
+        own: own_run(observed),
+        baseline: baseline(observed),
+        objectives: objectives.clone(),
+    };
+    context.evidence.ask(&policy.uid().unwrap_or_default(), question)
+}
+
+/// Where the release that runs comes from, for its checkpoint.
+fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Provenance {
+    let dataset = known.quality().and_then(|quality| quality.dataset.clone());
+    Provenance {
+        mlflow_run_id: own_run(observed).map(|run| run.run_id),
+        dataset: dataset.map(|dataset| DatasetReference {
+            version: dataset.version,
+            digest: dataset.digest,
+        }),
+        git_commit: release::template_annotation(&gathered.deployment, COMMIT_ANNOTATION),
     }
 }
 
@@ -412,6 +458,7 @@ fn found(
     judged: &Judged,
     verdict: &Verdict,
     candidates: &[Candidate],
+    known: &Known,
     now: Timestamp,
 ) -> crate::core::report::Report {
     let incidents: Vec<Past> = gathered
@@ -439,7 +486,8 @@ fn found(
         policy: rules,
         verdict,
         problem: judged.problem.as_deref(),
-        candidates,
+        quality: known,
+        candidates: Some(candidates),
         incidents: &incidents,
         metrics: &metrics,
         now: now.as_second(),

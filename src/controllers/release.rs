@@ -33,6 +33,13 @@ pub fn template_images(deployment: &Deployment) -> Vec<(String, String)> {
     images(&deployment.spec.template)
 }
 
+/// A short annotation of a Deployment's pod template.
+pub fn template_annotation(deployment: &Deployment, name: &str) -> Option<String> {
+    let metadata = deployment.spec.template.metadata.as_ref()?;
+    let value = metadata.annotations.as_ref()?.get(name)?;
+    (1..=64).contains(&value.len()).then(|| value.clone())
+}
+
 /// The revision of a Deployment or ReplicaSet.
 pub fn revision(object: &impl ResourceExt) -> Option<&str> {
     object.annotations().get(REVISION).map(String::as_str)

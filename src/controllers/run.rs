@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     controllers::{
         context::{Context, PolicyObject, Stores, call},
+        evidence::Desk,
         gather::policies_of,
         reconcile::{on_error, reconcile},
     },
@@ -75,7 +76,8 @@ pub async fn run(
     .collect();
 
     let sources = sources(config, &meters);
-    let context = Arc::new(Context::new(client, stores.clone(), sources, meters));
+    let evidence = Desk::new(config, meters.clone());
+    let context = Arc::new(Context::new(client, stores.clone(), sources, evidence, meters));
     let synced = Arc::new(SetOnce::new());
     let first = first_lists(stores, api(&context.client, namespace), synced.clone());
     let announced = tokio::spawn(until(stop.clone(), async move {

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt, core::ObjectMeta};
 use crate::{
     api::{
         DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
-        QualityReportSpec, QualityReportStatus, ReleaseStatus, TARGET_LABEL, TriggerStatus,
+        QualityReportSpec, QualityReportStatus, QualityRow, ReleaseStatus, TARGET_LABEL, TriggerStatus,
         conditions::{self, Status},
     },
     controllers::{
@@ -101,6 +101,18 @@ pub async fn update(
             "the last look had usable evidence for every trigger",
         ),
         Some((reason, message)) => set(&mut status.conditions, "Judged", Status::Unknown, reason, message),
+    }
+    match &found.evidence {
+        Some(evidence) => set(
+            &mut status.conditions,
+            "EvidenceComplete",
+            Status::from(evidence.usable),
+            &evidence.reason,
+            &evidence.message,
+        ),
+        None => status
+            .conditions
+            .retain(|condition| condition.type_ != "EvidenceComplete"),
     }
     let (met, reason) = match found.health {
         Health::Healthy => (Status::True, "Healthy"),
@@ -202,7 +214,8 @@ fn moves(known: &[Condition], new: &[Condition]) -> bool {
             condition.type_.clone(),
             condition.status.clone(),
             condition.reason.clone(),
-            matches!(condition.type_.as_str(), "Ready" | "Judged").then(|| condition.message.clone()),
+            matches!(condition.type_.as_str(), "Ready" | "Judged" | "EvidenceComplete")
+                .then(|| condition.message.clone()),
             condition.observed_generation,
         )
     };
@@ -262,7 +275,9 @@ async fn write_report(
         compliance: found.compliance.clone(),
         incident: found.last_incident.clone().unwrap_or_default(),
         slo_summary: found.summary.iter().map(crate::api::SloRow::from).collect(),
-        findings: found.findings.iter().take(16).cloned().collect(),
+        findings: found.findings.iter().take(16).map(|finding| cut(finding)).collect(),
+        quality: found.rows.iter().take(MOST_ROWS).map(QualityRow::from).collect(),
+        notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
         updated_at: old.updated_at.clone(),
     };
     let statuses = |status: &QualityReportStatus| {
@@ -273,6 +288,8 @@ async fn write_report(
             .collect::<Vec<_>>()
     };
     let moved = moves(&old.conditions, &status.conditions)
+        // Evidence does not move from look to look: what it says is written as soon as it says something else.
+        || old.quality != status.quality
         || statuses(&old) != statuses(&status)
         || (&old.verdict, &old.rollback, &old.incident, &old.slos)
             != (&status.verdict, &status.rollback, &status.incident, &status.slos);
@@ -284,6 +301,15 @@ async fn write_report(
     changed.status = Some(status);
     context.replace_status(&changed).await?;
     Ok(true)
+}
+
+/// Far longer than any sentence of ours: a status must never outgrow its store.
+const MOST_CHARACTERS: usize = 2_000;
+/// More rows than there are judgements.
+const MOST_ROWS: usize = 100;
+
+fn cut(text: &str) -> String {
+    text.chars().take(MOST_CHARACTERS).collect()
 }
 
 fn new_report(policy: &QualityPolicy) -> QualityReport {

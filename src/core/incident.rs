@@ -12,6 +12,8 @@ pub enum Trigger {
     Latency,
     /// Requests per second.
     Throughput,
+    /// Compliance of the model's answers, by evaluation evidence.
+    Compliance,
     /// GPU utilisation.
     GpuUtilization,
     /// GPU memory.
@@ -27,6 +29,7 @@ impl Trigger {
             Self::ErrorRate => "ErrorRate",
             Self::Latency => "Latency",
             Self::Throughput => "Throughput",
+            Self::Compliance => "Compliance",
             Self::GpuUtilization => "GpuUtilization",
             Self::GpuMemory => "GpuMemory",
             Self::Blind => "Blind",
@@ -39,6 +42,7 @@ impl Trigger {
             Self::ErrorRate => "error rate",
             Self::Latency => "latency",
             Self::Throughput => "throughput",
+            Self::Compliance => "Compliance@1",
             Self::GpuUtilization => "GPU utilization",
             Self::GpuMemory => "GPU memory",
             Self::Blind => "no usable metrics",

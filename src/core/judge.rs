@@ -5,6 +5,7 @@
 //! verdict never rests on an unknown value.
 
 mod baseline;
+pub mod compliance;
 mod latency;
 mod stream;
 mod verdict;
@@ -15,6 +16,7 @@ use self::{latency::LatencyJudge, stream::ShareJudge, stream::ThroughputJudge};
 use crate::core::{
     incident::Trigger,
     policy::Policy,
+    quality::Known,
     sample::{Counts, Look, Reading, Unknown},
     stats::{StatsError, sequential},
 };
@@ -174,6 +176,20 @@ impl Analysis {
         {
             self.window.pop_front();
         }
+    }
+
+    /// What the looks so far and the evidence of the release's run say.
+    pub fn verdict_with(&self, known: &Known) -> Verdict {
+        let mut verdict = self.verdict();
+        let objective = self
+            .policy
+            .quality
+            .as_ref()
+            .and_then(|quality| quality.compliance.as_ref());
+        verdict
+            .triggers
+            .extend(objective.map(|objective| compliance::verdict(objective, known, self.started)));
+        verdict
     }
 
     /// What the looks so far say.

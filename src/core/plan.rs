@@ -6,7 +6,7 @@
 
 mod target;
 
-pub use target::{Candidate, NoTarget, choose_target};
+pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run};
 
 use crate::core::{
     incident::{ContainerImage, IncidentState, Severity, Trigger},
@@ -38,6 +38,10 @@ pub struct Observed {
     pub running: Vec<ContainerImage>,
     /// All replicas run the newest template and are available.
     pub rollout_complete: bool,
+    /// The MLflow run that its pod template names.
+    pub template_run: Option<String>,
+    /// The release is what a rollback made: its template still names the run of the release before.
+    pub is_rolled_back: bool,
     /// The incident that the Deployment's rollback annotation names.
     pub annotated_incident: Option<String>,
     /// What one can go back to.
@@ -57,6 +61,8 @@ pub struct OpenIncident {
     pub state: IncidentState,
     /// The release that it is about.
     pub release: Release,
+    /// What gave the alarm.
+    pub trigger: Trigger,
     /// What it asks for.
     pub severity: Severity,
     /// When the breach began, unix seconds.
@@ -181,6 +187,9 @@ fn alarm(policy: &Policy, verdict: &Verdict) -> Option<(Trigger, Severity, i64)>
             .min();
         return Some((winner.trigger, Severity::Rollback, began.unwrap_or(verdict.at)));
     }
+    if let Some(compliance) = verdict.compliance().filter(|verdict| verdict.in_breach()) {
+        return Some((Trigger::Compliance, Severity::Rollback, onset(compliance, verdict.at)));
+    }
     if let Some(since) = verdict.blind_since {
         let severity = if policy.roll_back_on_blind {
             Severity::Rollback
@@ -261,7 +270,7 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
         return advance(S::NoSafeTarget, "nothing verified to go back to: a person must decide");
     };
     // An intent may be older than a restart or an outage. It is acted on only while the evidence stands.
-    if verdict.no_breach() {
+    if verdict.no_breach() && may_end(verdict, incident) {
         return advance(S::Resolved, "the breach ended before the rollback began");
     }
     if let Some(step) = forbidden(policy, target) {
@@ -328,10 +337,16 @@ fn approved(policy: &Policy, verdict: &Verdict, incident: &OpenIncident) -> Plan
 
 /// The breach is shown to be over.
 fn ended(verdict: &Verdict, incident: &OpenIncident) -> bool {
-    match incident.severity {
-        Severity::Rollback => verdict.all_healthy(),
-        Severity::Alert => verdict.no_breach(),
-    }
+    may_end(verdict, incident)
+        && match incident.severity {
+            Severity::Rollback => verdict.all_healthy(),
+            Severity::Alert => verdict.no_breach(),
+        }
+}
+
+/// A breach that was shown by evidence of a run does not end because that evidence cannot be read any more.
+fn may_end(verdict: &Verdict, incident: &OpenIncident) -> bool {
+    incident.trigger != Trigger::Compliance || verdict.compliance_is_known()
 }
 
 /// An incident that waits ends when the breach does.

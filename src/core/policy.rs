@@ -1,5 +1,7 @@
 //! The validated policy: what the judge and the planner use in place of the raw spec.
 
+use crate::core::quality::Objectives;
+
 /// A policy whose every number was checked once. Times are seconds, shares lie in (0, 1].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -21,6 +23,8 @@ pub struct Policy {
     pub throughput: Option<Throughput>,
     /// GPU limits.
     pub gpu: Option<Gpu>,
+    /// What the model's answers must meet; `None` where the policy names no evidence.
+    pub quality: Option<Objectives>,
     /// A release without metrics is rolled back.
     pub roll_back_on_blind: bool,
     /// Who pulls the trigger.

@@ -16,11 +16,11 @@ mod runtime;
 mod stages;
 pub mod trace;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub use row::{Effect, Row, Section, Unit};
 
-use self::evidence::{Bundle, File};
+use self::evidence::{Bundle, Dataset, File};
 use crate::core::report::{Health, Standing};
 
 /// What quality must meet.
@@ -49,6 +49,13 @@ pub struct ComplianceObjective {
     pub max_conflict_auc: f64,
     /// ECE must stay under this.
     pub max_ece: f64,
+}
+
+impl ComplianceObjective {
+    /// The target of Compliance@1 in words.
+    pub fn uplift_target(&self) -> String {
+        format!("≥ +{}{}", self.min_uplift, if self.relative { "%" } else { " points" })
+    }
 }
 
 impl Default for ComplianceObjective {
@@ -132,12 +139,19 @@ pub struct Quality {
     pub notes: Vec<String>,
     /// Where the time of the profiled run went, as folded stacks for a flame graph.
     pub stacks: Vec<(String, u64)>,
+    /// The data that the release's run was evaluated on, where its files agree.
+    pub dataset: Option<Dataset>,
 }
 
 impl Quality {
     /// One row by its name.
     pub fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// The row of the uplift of Compliance@1.
+    pub fn uplift(&self) -> Option<&Row> {
+        self.row("Compliance@1")
     }
 
     /// The compliance trigger's row.
@@ -197,8 +211,48 @@ pub fn judge(objectives: &Objectives, current: &Bundle, baseline: &Bundle) -> Qu
     for row in &mut rows {
         let absent = consistency::is_absent(&current, row.file);
         row.counts &= !(absent && objectives.optional.contains(&row.file));
+        // The first release of a service has nothing to be compared with, and nobody can do anything about it.
+        row.counts &= !row.lacks_baseline();
     }
-    Quality { rows, notes, stacks }
+    let dataset = consistency::dataset(&current);
+    Quality {
+        rows,
+        notes,
+        stacks,
+        dataset,
+    }
+}
+
+/// What is known of a release's evidence at some moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Known {
+    /// It was read and judged.
+    Judged {
+        /// What it amounts to.
+        quality: Arc<Quality>,
+        /// When it was complete, unix seconds, where the source says so.
+        completed: Option<i64>,
+    },
+    /// It cannot be used.
+    Missing {
+        /// A stable CamelCase reason.
+        reason: &'static str,
+        /// In words.
+        message: String,
+    },
+    /// Nobody has looked yet.
+    #[default]
+    Pending,
+}
+
+impl Known {
+    /// The judged evidence.
+    pub fn quality(&self) -> Option<&Quality> {
+        match self {
+            Self::Judged { quality, .. } => Some(quality),
+            Self::Missing { .. } | Self::Pending => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::core::{
     judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
     plan::Candidate,
     policy::Policy,
+    quality::{Effect, Known, Quality, Row},
     stats::Interval,
     words::{self, UNKNOWN},
 };
@@ -98,8 +99,10 @@ pub struct Material<'a> {
     pub verdict: &'a Verdict,
     /// Why the last look had no evidence, in words.
     pub problem: Option<&'a str>,
-    /// The checkpoints.
-    pub candidates: &'a [Candidate],
+    /// The evaluation evidence of the release.
+    pub quality: &'a Known,
+    /// The checkpoints; nothing where the way back is not judged.
+    pub candidates: Option<&'a [Candidate]>,
     /// The incidents, oldest first.
     pub incidents: &'a [Past],
     /// Where the metrics come from: `source/preset`.
@@ -117,6 +120,12 @@ pub struct Report {
     pub rollback: Result<String, String>,
     /// Why some trigger is unknown: reason and message.
     pub unknown: Option<(String, String)>,
+    /// Whether the evaluation evidence can be used, with reason and message; nothing where the policy names none.
+    pub evidence: Option<Evidence>,
+    /// Each judgement on the evaluation evidence.
+    pub rows: Vec<Row>,
+    /// What a reader of that evidence should know.
+    pub notes: Vec<String>,
     /// The judge's triggers.
     pub triggers: Vec<TriggerVerdict>,
     /// Exactly six.
@@ -135,6 +144,17 @@ pub struct Report {
     pub last_incident: Option<String>,
     /// What a reader should know or do, most urgent first.
     pub findings: Vec<String>,
+}
+
+/// Whether the evaluation evidence can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// It was read and judged.
+    pub usable: bool,
+    /// A stable CamelCase reason.
+    pub reason: String,
+    /// In words.
+    pub message: String,
 }
 
 impl Report {
@@ -167,11 +187,24 @@ pub fn report(material: &Material<'_>) -> Report {
         .incidents
         .iter()
         .rfind(|incident| material.now - incident.opened < SHOWN_SECONDS);
-    let rollback = readiness(material.candidates);
+    let rollback = material
+        .candidates
+        .map_or_else(|| Err("the way back is not judged here".to_owned()), readiness);
+    let at_risk = material.candidates.is_some() && rollback.is_err();
     let unknown = unknown(material);
-    let in_breach = verdict.streaming().any(TriggerVerdict::in_breach) || open_rollback.is_some();
+    let evidence = evidence(material);
+    let quality = material.policy.quality.as_ref().and(material.quality.quality());
+    let quality_health = quality.map(Quality::health);
+    let in_breach = verdict.decisive().any(TriggerVerdict::in_breach)
+        || open_rollback.is_some()
+        || quality_health == Some(Health::Breach);
     let doubtful = unknown.is_some()
-        || rollback.is_err()
+        || quality_health == Some(Health::Caution)
+        || evidence.as_ref().is_some_and(|evidence| !evidence.usable)
+        || verdict
+            .compliance()
+            .is_some_and(|trigger| trigger.state == State::Undetermined)
+        || at_risk
         || open_any.is_some()
         || verdict.blind_since.is_some()
         || verdict.alerting().any(TriggerVerdict::in_breach)
@@ -187,9 +220,12 @@ pub fn report(material: &Material<'_>) -> Report {
     let value = |trigger: Trigger| shown(trigger).map_or_else(|| UNKNOWN.to_owned(), |figures| figures.value);
     Report {
         health,
-        findings: findings(material, open_any, &rollback, unknown.as_ref()),
+        findings: findings(material, open_any, &rollback, unknown.as_ref(), evidence.as_ref()),
         rollback,
         unknown,
+        evidence,
+        rows: quality.map(|quality| quality.rows.clone()).unwrap_or_default(),
+        notes: quality.map(|quality| quality.notes.clone()).unwrap_or_default(),
         triggers: verdict.triggers.clone(),
         summary: summary(material),
         p95: value(Trigger::Latency),
@@ -198,7 +234,13 @@ pub fn report(material: &Material<'_>) -> Report {
             .and_then(|trigger| trigger.estimate.as_ref())
             .map_or_else(|| UNKNOWN.to_owned(), |estimate| format!("{:.0}", estimate.value)),
         errors: value(Trigger::ErrorRate),
-        compliance: UNKNOWN.to_owned(),
+        compliance: quality
+            .and_then(Quality::uplift)
+            .and_then(|row| row.change.as_ref())
+            .map_or_else(
+                || UNKNOWN.to_owned(),
+                |change| format!("{}%", words::points(change.value)),
+            ),
         open_incident: open_any.map(|incident| incident.name.clone()),
         last_incident: open_any.or(recent).map(|incident| incident.name.clone()),
     }
@@ -224,6 +266,29 @@ fn readiness(candidates: &[Candidate]) -> Result<String, String> {
                 .map(|reason| format!("checkpoint {} may not be used: {reason}", candidate.name))
         });
     Err(why.unwrap_or_else(|| "no checkpoint is registered for this Deployment".to_owned()))
+}
+
+/// What can be said of the evaluation evidence as a whole.
+fn evidence(material: &Material<'_>) -> Option<Evidence> {
+    material.policy.quality.as_ref()?;
+    let (usable, reason, message) = match material.quality {
+        Known::Judged { quality, .. } if quality.rows.iter().all(|row| row.standing == Standing::Unsupported) => {
+            let why = quality.rows.first().map(|row| row.evidence.clone()).unwrap_or_default();
+            (false, "NoEvidence", why)
+        }
+        Known::Judged { .. } => (
+            true,
+            "EvidenceUsable",
+            "the run's evidence was read and judged".to_owned(),
+        ),
+        Known::Missing { reason, message } => (false, *reason, message.clone()),
+        Known::Pending => (false, "Pending", "the run's evidence is being read".to_owned()),
+    };
+    Some(Evidence {
+        usable,
+        reason: reason.to_owned(),
+        message,
+    })
 }
 
 fn unknown(material: &Material<'_>) -> Option<(String, String)> {
@@ -255,6 +320,7 @@ fn findings(
     open: Option<&Past>,
     rollback: &Result<String, String>,
     unknown: Option<&(String, String)>,
+    evidence: Option<&Evidence>,
 ) -> Vec<String> {
     let mut findings = Vec::new();
     findings.extend(open.map(|incident| {
@@ -278,6 +344,7 @@ fn findings(
         rollback
             .as_ref()
             .err()
+            .filter(|_| material.candidates.is_some())
             .map(|reason| format!("rollback is at risk: {reason}")),
     );
     findings.extend(
@@ -288,6 +355,16 @@ fn findings(
             .filter(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS)
             .map(|trigger| format!("undetermined: {}", words::sentence(trigger))),
     );
+    findings.extend(
+        evidence
+            .filter(|evidence| !evidence.usable)
+            .map(|evidence| format!("no evaluation evidence: {}", evidence.message)),
+    );
+    if let Some(quality) = material.policy.quality.as_ref().and(material.quality.quality()) {
+        let failing = quality.rows.iter().filter(|row| row.standing == Standing::Failing);
+        // The trigger's own row was told above.
+        findings.extend(failing.filter(|row| row.effect != Effect::Rollback).map(Row::sentence));
+    }
     findings
 }
 
@@ -295,13 +372,7 @@ fn summary(material: &Material<'_>) -> Vec<Slo> {
     let policy = material.policy;
     let slo = |name, target: Option<String>, trigger| slo_of(material, name, target, trigger);
     vec![
-        Slo {
-            name: "Compliance@1",
-            target: "≥ +10%".to_owned(),
-            current: UNKNOWN.to_owned(),
-            standing: Standing::Unsupported,
-            evidence: "unsupported: no evaluation evidence".to_owned(),
-        },
+        compliance(material),
         slo(
             "P95 Latency",
             policy
@@ -326,16 +397,58 @@ fn summary(material: &Material<'_>) -> Vec<Slo> {
     ]
 }
 
+fn compliance(material: &Material<'_>) -> Slo {
+    let name = "Compliance@1";
+    let unsupported = |target: String, why: String| Slo {
+        name,
+        target,
+        current: UNKNOWN.to_owned(),
+        standing: Standing::Unsupported,
+        evidence: format!("unsupported: {why}"),
+    };
+    let Some(objectives) = &material.policy.quality else {
+        return unsupported(UNKNOWN.to_owned(), "the policy names no evidence".to_owned());
+    };
+    let Some(objective) = &objectives.compliance else {
+        return unsupported(UNKNOWN.to_owned(), "the policy does not judge it".to_owned());
+    };
+    match material.quality {
+        Known::Judged { quality, .. } => quality.uplift().map_or_else(
+            || unsupported(objective.uplift_target(), "no evaluation evidence".to_owned()),
+            |row| Slo {
+                name,
+                target: row.target.clone(),
+                current: match row.current {
+                    Some(_) => format!("{}, Δ {}", row.current_text(), row.change_text()),
+                    None => UNKNOWN.to_owned(),
+                },
+                standing: row.standing,
+                evidence: if row.standing == Standing::Unsupported && !row.note.is_empty() {
+                    format!("{} ({})", row.evidence, row.note)
+                } else {
+                    row.evidence.clone()
+                },
+            },
+        ),
+        Known::Missing { message, .. } => unsupported(objective.uplift_target(), message.clone()),
+        Known::Pending => unsupported(objective.uplift_target(), "the evidence is being read".to_owned()),
+    }
+}
+
 fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, trigger: Trigger) -> Slo {
     let verdict = material.verdict.trigger(trigger);
-    let (Some(target), Some(verdict)) = (target, verdict) else {
-        return Slo {
-            name,
-            target: UNKNOWN.to_owned(),
-            current: UNKNOWN.to_owned(),
-            standing: Standing::Unsupported,
-            evidence: "unsupported: the policy does not judge it".to_owned(),
-        };
+    let unsupported = |target, why| Slo {
+        name,
+        target,
+        current: UNKNOWN.to_owned(),
+        standing: Standing::Unsupported,
+        evidence: format!("unsupported: {why}"),
+    };
+    let Some(target) = target else {
+        return unsupported(UNKNOWN.to_owned(), "the policy does not judge it");
+    };
+    let Some(verdict) = verdict else {
+        return unsupported(target, "no metrics");
     };
     let standing = match verdict.state {
         State::Unknown(_) => Standing::Unsupported,

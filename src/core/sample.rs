@@ -32,6 +32,10 @@ pub enum Unknown {
     NotConfigured,
     /// There is nothing to know: the release has no Ready pod.
     NoPods,
+    /// The evaluation evidence of the release's run cannot be used, or not yet.
+    NoEvidence,
+    /// There is no earlier checkpoint with evaluation evidence to compare with.
+    NoBaseline,
 }
 
 impl Unknown {
@@ -46,6 +50,8 @@ impl Unknown {
             Self::FirstReading => "FirstReading",
             Self::NotConfigured => "NotConfigured",
             Self::NoPods => "NoPods",
+            Self::NoEvidence => "NoEvidence",
+            Self::NoBaseline => "NoBaseline",
         }
     }
 }

@@ -78,6 +78,16 @@ pub fn milliseconds(seconds: f64) -> String {
     }
 }
 
+/// Percentage points with their sign: `+13.2`, `−4.1`.
+pub fn points(points: f64) -> String {
+    let sign = if points < 0.0 { "−" } else { "+" };
+    if points.is_infinite() {
+        format!("{sign}∞")
+    } else {
+        format!("{sign}{:.1}", points.abs())
+    }
+}
+
 /// A length of time for a column: `41s`, `2m`, `1h5m`.
 pub fn span(seconds: i64) -> String {
     match seconds.max(0) {
@@ -110,10 +120,11 @@ pub fn figures(verdict: &TriggerVerdict) -> Figures {
         Trigger::ErrorRate | Trigger::GpuUtilization | Trigger::GpuMemory | Trigger::Blind => percent,
         Trigger::Latency => milliseconds,
         Trigger::Throughput => |rate| format!("{rate:.1}/s"),
+        Trigger::Compliance => points,
     };
     let shown: Option<&Estimate> = match verdict.trigger {
         Trigger::Latency | Trigger::GpuUtilization | Trigger::GpuMemory => verdict.level.as_ref(),
-        Trigger::ErrorRate | Trigger::Throughput | Trigger::Blind => verdict.estimate.as_ref(),
+        Trigger::ErrorRate | Trigger::Throughput | Trigger::Compliance | Trigger::Blind => verdict.estimate.as_ref(),
     };
     let limit = print(verdict.level_limit.unwrap_or(verdict.limit));
     match shown {
@@ -132,8 +143,48 @@ pub fn figures(verdict: &TriggerVerdict) -> Figures {
     }
 }
 
+/// The evidence against a release, and how much the operator needs to act.
+pub fn evidence(verdict: &TriggerVerdict) -> (String, String) {
+    if verdict.trigger != Trigger::Compliance {
+        return (odds(verdict.log_evidence), odds(verdict.log_threshold));
+    }
+    let ci95 = verdict.estimate.as_ref().map_or_else(
+        || UNKNOWN.to_owned(),
+        |estimate| format!("CI95 {}", interval(estimate.ci95, points)),
+    );
+    (ci95, format!("≤ {}, CI95 under 0", points(verdict.limit)))
+}
+
+/// A drop of compliance in one sentence.
+fn drop_sentence(verdict: &TriggerVerdict) -> String {
+    let figures = figures(verdict);
+    let mut text = format!(
+        "Compliance@1 {} points against the checkpoint's run (CI95 {}, n = {}), limit {} with a CI95 under 0",
+        figures.value,
+        figures.ci95,
+        thousands(figures.n as f64),
+        figures.limit
+    );
+    if let Some(level) = &verdict.level {
+        let ci95 = interval(level.ci95, percent);
+        let _ = write!(
+            text,
+            "; now {} (CI95 {ci95}, n = {})",
+            percent(level.value),
+            thousands(level.n as f64)
+        );
+    }
+    if !verdict.note.is_empty() {
+        let _ = write!(text, "; {}", verdict.note);
+    }
+    text
+}
+
 /// One trigger in one sentence, as an Event and an incident tell it.
 pub fn sentence(verdict: &TriggerVerdict) -> String {
+    if verdict.trigger == Trigger::Compliance {
+        return drop_sentence(verdict);
+    }
     let figures = figures(verdict);
     let side = if verdict.trigger == Trigger::Throughput {
         "under"

@@ -8,16 +8,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, future::join_all};
-use reqwest::{Client, Url, header};
+use futures::future::join_all;
 use tokio::sync::OnceCell;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::{
     config::MetricsSource,
     core::sample::Unknown,
     evidence::{
         answer::{self, Row},
+        http::{self, Access, Http, HttpError, Patience},
         presets::{MetricSet, Narrow},
         table::Table,
     },
@@ -26,24 +25,9 @@ use crate::{
 /// Why a query gave no usable answer. The words hold nothing that the source sent.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The client could not be made.
-    #[error("the metrics source is not usable: {0}")]
-    Setup(String),
-    /// A credential could not be read.
-    #[error("cannot read the metrics source's credential file: {0}")]
-    Credential(std::io::Error),
-    /// No connection, or it broke off.
-    #[error("the metrics source did not answer")]
-    Connection,
-    /// It took too long.
-    #[error("the metrics source did not answer in time")]
-    Timeout,
-    /// It answered with another status than 200.
-    #[error("the metrics source answered with status {0}")]
-    Status(u16),
-    /// The answer is too long.
-    #[error("the metrics source's answer is longer than {0} bytes")]
-    TooLong(u64),
+    /// No usable answer.
+    #[error("the metrics source {0}")]
+    Http(#[from] HttpError),
     /// The answer is not what the query API sends.
     #[error("the metrics source's answer is not one of the Prometheus query API")]
     Malformed,
@@ -67,12 +51,7 @@ impl QueryError {
     /// A stable word for the operator's own metrics.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Setup(_) => "setup",
-            Self::Credential(_) => "credential",
-            Self::Connection => "connection",
-            Self::Timeout => "timeout",
-            Self::Status(_) => "status",
-            Self::TooLong(_) => "too_long",
+            Self::Http(error) => error.category(),
             Self::Malformed => "malformed",
             Self::Refused => "refused",
             Self::Partial => "partial",
@@ -87,8 +66,7 @@ pub type OnError = Arc<dyn Fn(&str, &'static str) + Send + Sync>;
 pub struct Source {
     name: String,
     settings: MetricsSource,
-    base: Url,
-    client: Client,
+    http: Http,
     on_error: OnError,
     tables: Mutex<HashMap<Arc<MetricSet>, Recent>>,
 }
@@ -102,25 +80,16 @@ const KEPT_TABLES: usize = 4;
 impl Source {
     /// A client by the administrator's settings.
     pub fn new(name: &str, settings: &MetricsSource, on_error: OnError) -> Result<Self, QueryError> {
-        let setup = |error: &dyn std::fmt::Display| QueryError::Setup(error.to_string());
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(settings.timeout())
-            .connect_timeout(settings.timeout().min(Duration::from_secs(3)))
-            .pool_max_idle_per_host(8)
-            .no_proxy()
-            .user_agent(concat!("quality-officer/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &settings.ca_file {
-            let pem = std::fs::read(path).map_err(QueryError::Credential)?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| setup(&error))?;
-            builder = builder.tls_certs_only(roots);
-        }
-        let base = Url::parse(&format!("{}/", settings.url.trim_end_matches('/'))).map_err(|error| setup(&error))?;
+        let client = http::client(Patience::Whole(settings.timeout()), settings.ca_file.as_ref())?;
+        let access = Access {
+            bearer_token_file: settings.bearer_token_file.clone(),
+            basic_auth: settings.basic_auth.clone(),
+            tenant: settings.tenant.clone(),
+        };
         Ok(Self {
             name: name.to_owned(),
             settings: settings.clone(),
-            base,
-            client: builder.build().map_err(|error| setup(&error))?,
+            http: Http::new(&settings.url, access, client)?,
             on_error,
             tables: Mutex::default(),
         })
@@ -170,7 +139,7 @@ impl Source {
                 let into = table.clone();
                 let parameters = [("query", query), ("time", at.to_string())];
                 let result = self
-                    .ask("api/v1/query", &parameters, move |row| {
+                    .ask("query", &parameters, move |row| {
                         if let Some((_, value)) = row.samples.last() {
                             into.lock()
                                 .unwrap_or_else(PoisonError::into_inner)
@@ -222,7 +191,7 @@ impl Source {
                 ("step", step.to_string()),
             ];
             async move {
-                self.ask("api/v1/query_range", &parameters, move |row| {
+                self.ask("query_range", &parameters, move |row| {
                     let mut tables = into.lock().unwrap_or_else(PoisonError::into_inner);
                     for (at, value) in &row.samples {
                         let index = ((at - start as f64) / step as f64).round();
@@ -244,64 +213,19 @@ impl Source {
 
     async fn ask(
         &self,
-        path: &str,
+        endpoint: &str,
         parameters: &[(&str, String)],
         mut each: impl FnMut(&Row) + Send + 'static,
     ) -> Result<(), QueryError> {
-        let mut url = self
-            .base
-            .join(path)
-            .map_err(|error| QueryError::Setup(error.to_string()))?;
-        url.query_pairs_mut().extend_pairs(parameters);
-        let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
-        if let Some(tenant) = &self.settings.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        if let Some(path) = &self.settings.bearer_token_file {
-            let token = tokio::fs::read_to_string(path).await.map_err(QueryError::Credential)?;
-            request = request.bearer_auth(token.trim());
-        }
-        if let Some(basic) = &self.settings.basic_auth {
-            let password = tokio::fs::read_to_string(&basic.password_file)
-                .await
-                .map_err(QueryError::Credential)?;
-            request = request.basic_auth(&basic.username, Some(password.trim_end_matches(['\r', '\n'])));
-        }
-        let response = request.send().await.map_err(|error| connection(&error))?;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(QueryError::Status(response.status().as_u16()));
-        }
+        let response = self.http.get(["api", "v1", endpoint], parameters).await?;
         let limit = self.settings.max_answer_bytes;
-        if response.content_length().is_some_and(|length| length > limit) {
-            return Err(QueryError::TooLong(limit));
-        }
-        let mut left = limit;
-        let body = response.bytes_stream().map_err(|error| {
-            std::io::Error::new(
-                if error.is_timeout() {
-                    std::io::ErrorKind::TimedOut
-                } else {
-                    std::io::ErrorKind::Other
-                },
-                error,
-            )
-        });
-        let bounded = body.map(move |chunk| {
-            let chunk = chunk?;
-            left = left
-                .checked_sub(chunk.len() as u64)
-                .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::FileTooLarge))?;
-            Ok::<_, std::io::Error>(chunk)
-        });
-        let reader = SyncIoBridge::new(StreamReader::new(Box::pin(bounded)));
+        let body = http::body(response, limit)?;
         let said =
-            tokio::task::spawn_blocking(move || answer::read(BufReader::with_capacity(64 << 10, reader), &mut each))
+            tokio::task::spawn_blocking(move || answer::read(BufReader::with_capacity(64 << 10, body), &mut each))
                 .await
                 .map_err(|_| QueryError::Malformed)?
                 .map_err(|error| match error.io_error_kind() {
-                    Some(std::io::ErrorKind::FileTooLarge) => QueryError::TooLong(limit),
-                    Some(std::io::ErrorKind::TimedOut) => QueryError::Timeout,
-                    Some(_) => QueryError::Connection,
+                    Some(kind) => QueryError::Http(http::while_reading(kind, limit)),
                     None => QueryError::Malformed,
                 })?;
         match said {
@@ -312,13 +236,5 @@ impl Source {
                 warnings: false,
             } => Ok(()),
         }
-    }
-}
-
-fn connection(error: &reqwest::Error) -> QueryError {
-    if error.is_timeout() {
-        QueryError::Timeout
-    } else {
-        QueryError::Connection
     }
 }

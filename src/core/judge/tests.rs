@@ -35,6 +35,7 @@ fn policy() -> Policy {
             floor: 80.0,
             assume_constant_demand: false,
         }),
+        quality: None,
         gpu: Some(Gpu {
             max_utilization: 0.9,
             max_memory: 0.85,

@@ -62,7 +62,7 @@ impl TriggerVerdict {
 
     /// Whether the evidence is at its threshold, whatever the last look was: an unknown look ends no breach.
     pub fn evidence_stands(&self) -> bool {
-        self.log_evidence >= self.log_threshold
+        self.in_breach() || self.log_evidence >= self.log_threshold
     }
 
     /// How many requests or samples the estimate is from.
@@ -103,6 +103,31 @@ impl Verdict {
         })
     }
 
+    /// The trigger on the model's compliance, where it is judged.
+    pub fn compliance(&self) -> Option<&TriggerVerdict> {
+        self.trigger(Trigger::Compliance)
+    }
+
+    /// Every trigger that starts rollbacks.
+    pub fn decisive(&self) -> impl Iterator<Item = &TriggerVerdict> {
+        self.streaming().chain(self.compliance())
+    }
+
+    /// The release may become a checkpoint: it is healthy, and where its compliance is judged and there is something
+    /// to compare with, that was compared. A release whose evaluation is not known is not one to go back to.
+    pub fn may_be_registered(&self) -> bool {
+        self.all_healthy()
+            && self
+                .compliance()
+                .is_none_or(|trigger| matches!(trigger.state, State::Healthy | State::Unknown(Unknown::NoBaseline)))
+    }
+
+    /// Whether a breach of compliance can be told to be over or not.
+    pub fn compliance_is_known(&self) -> bool {
+        self.compliance()
+            .is_none_or(|trigger| trigger.state != State::Unknown(Unknown::NoEvidence))
+    }
+
     /// The triggers that alert.
     pub fn alerting(&self) -> impl Iterator<Item = &TriggerVerdict> {
         self.triggers
@@ -110,12 +135,14 @@ impl Verdict {
             .filter(|verdict| matches!(verdict.trigger, Trigger::GpuUtilization | Trigger::GpuMemory))
     }
 
-    /// Every trigger that starts rollbacks is healthy on enough requests, and none alerts or may be about to.
+    /// Every streaming trigger is healthy on enough requests, and no other one is in breach or may be about to. What is
+    /// not known of a model's compliance ends neither a recovery nor a certification.
     pub fn all_healthy(&self) -> bool {
         self.streaming().next().is_some()
             && self.streaming().all(TriggerVerdict::is_shown_healthy)
             && !self
                 .alerting()
+                .chain(self.compliance())
                 .any(|trigger| matches!(trigger.state, State::Breach | State::Undetermined))
     }
 

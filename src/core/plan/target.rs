@@ -13,8 +13,19 @@ pub struct Candidate {
     pub images: Vec<ContainerImage>,
     /// When it was last certified, unix seconds.
     pub certified: Option<i64>,
+    /// The run whose evidence it stands on; none for one that was revoked.
+    pub run: Option<RunOf>,
     /// Whether it may be used now, or why not.
     pub usable: Result<(), String>,
+}
+
+/// The run that a release's model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunOf {
+    /// Its id.
+    pub run_id: String,
+    /// The digest of the data that it was evaluated on, where that is on record.
+    pub dataset_digest: Option<String>,
 }
 
 /// Why there is nowhere to go back to.
@@ -102,4 +113,41 @@ pub fn runs(observed: &Observed, candidate: &Candidate) -> bool {
             image.digest().is_some() && pods.peek().is_some() && pods.all(|known| known.digest() == image.digest());
         template || by_digest
     })
+}
+
+/// The run of the release that runs: the one that its template names, or that of the checkpoint that it is.
+///
+/// A rollback changes images and leaves the template's annotation, which then names the run of the release before.
+pub fn own_run(observed: &Observed) -> Option<RunOf> {
+    let checkpoint = observed
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.run.is_some() && runs(observed, candidate))
+        .max_by_key(|candidate| candidate.certified)
+        .and_then(|candidate| candidate.run.clone());
+    let named = observed.template_run.as_ref().filter(|_| !observed.is_rolled_back);
+    match (named, checkpoint) {
+        (Some(named), Some(checkpoint)) if checkpoint.run_id == *named => Some(checkpoint),
+        (Some(named), _) => Some(RunOf {
+            run_id: named.clone(),
+            dataset_digest: None,
+        }),
+        (None, checkpoint) => checkpoint,
+    }
+}
+
+/// The run to compare with: that of the checkpoint that was certified last among those that do not run now. How long
+/// ago that was does not matter here: the release before last month's is what last month's was better than.
+pub fn baseline(observed: &Observed) -> Option<RunOf> {
+    let own = own_run(observed);
+    observed
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.certified.is_some() && !runs(observed, candidate))
+        .filter(|candidate| {
+            let run = candidate.run.as_ref();
+            run.is_some_and(|run| own.as_ref().is_none_or(|own| own.run_id != run.run_id))
+        })
+        .max_by(|a, b| a.certified.cmp(&b.certified).then_with(|| a.name.cmp(&b.name)))
+        .and_then(|candidate| candidate.run.clone())
 }

@@ -8,6 +8,8 @@ use crate::core::{
     stats::{Estimate, Method},
 };
 
+#[path = "tests/compliance.rs"]
+mod compliance;
 #[path = "tests/doubt.rs"]
 mod doubt;
 #[path = "tests/properties.rs"]
@@ -35,6 +37,7 @@ fn policy() -> Policy {
             assume_constant_demand: false,
         }),
         gpu: None,
+        quality: None,
         roll_back_on_blind: false,
         mode: Mode::Automatic,
         cooldown: 1_800,
@@ -104,6 +107,7 @@ fn candidate(name: &str, digit: char, certified: i64) -> Candidate {
         uid: format!("uid-{name}"),
         images: vec![image(digit)],
         certified: Some(certified),
+        run: None,
         usable: Ok(()),
     }
 }
@@ -116,6 +120,8 @@ fn observed() -> Observed {
         images: vec![("server".into(), image('b').image)],
         running: vec![image('b')],
         rollout_complete: true,
+        template_run: None,
+        is_rolled_back: false,
         annotated_incident: None,
         candidates: vec![candidate("good", 'a', NOW - 100)],
         incident: None,
@@ -128,6 +134,7 @@ fn incident(state: IncidentState) -> OpenIncident {
         name: "ranker-1".into(),
         state,
         release: release("2"),
+        trigger: Trigger::ErrorRate,
         severity: Severity::Rollback,
         onset: NOW - 40,
         target: Some(candidate("good", 'a', NOW - 100)),

@@ -46,7 +46,6 @@ const NDCG: Metric = Metric {
 
 /// The three rows and the trigger's.
 pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<String>) -> Vec<Row> {
-    let sign = if objective.relative { "%" } else { " points" };
     let row = |metric: &Metric, target: String| {
         Row::new(Section::Compliance, metric.name, target, Unit::Share, FILE).change_in(Unit::Points)
     };
@@ -61,14 +60,16 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
         )
         .change_in(Unit::Points)
     };
-    let at_1 = row(&AT_1, format!("≥ +{}{sign}", objective.min_uplift));
+    let at_1 = row(&AT_1, objective.uplift_target());
     let at_5 = row(&AT_5, format!("Δ > −{} points", objective.max_drop));
-    let ndcg = row(&NDCG, "Δ > 0".to_owned());
+    let mut ndcg = row(&NDCG, "Δ > 0".to_owned());
     let (loaded, claim) = match with_claim(FILE, &pair.current.compliance) {
         Ok(found) => found,
         Err(why) => return [at_1, at_5, ndcg, drop].map(|row| row.unsupported(&why)).into(),
     };
     summary(loaded, notes);
+    // A model that gives one answer ranks nothing.
+    ndcg.counts = loaded.data.queries.iter().any(|query| !query.grades.is_empty());
     let baseline = comparable(pair, FILE, &pair.baseline.compliance);
     let judged = Judged {
         loaded,

@@ -28,7 +28,11 @@ pub fn checked(mut bundle: Bundle) -> (Bundle, Vec<String>) {
     // The server's word goes first. Without it files that disagree cancel each other.
     let run = bundle.run_id.clone().or_else(|| only(&runs));
     let digest = bundle.dataset_digest.clone().or_else(|| only(&digests));
+    let is_another = bundle.expected_digest.is_some() && bundle.expected_digest != digest;
     let bad = |origin: &Origin| -> Option<String> {
+        if is_another {
+            return Some("its run has another dataset digest than the checkpoint was registered with".to_owned());
+        }
         if origin.run_id.as_ref().is_some_and(|named| run.as_ref() != Some(named)) {
             return Some(match &run {
                 Some(_) => "it names another run".to_owned(),
@@ -110,6 +114,11 @@ fn fill(bundle: &mut Bundle, version: Option<&str>) {
     }
 }
 
+/// The data that the files of a checked bundle name.
+pub fn dataset(bundle: &Bundle) -> Option<super::evidence::Dataset> {
+    origins(bundle).into_iter().find_map(|(_, origin)| origin.dataset)
+}
+
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut values: Vec<String> = values.collect();
     values.sort();
@@ -184,8 +193,14 @@ pub fn with_claim<T>(file: File, read: &Read<T>) -> Result<(&Loaded<T>, String),
     }
 }
 
+/// Why there is no comparison where there is nothing to compare with.
+pub const NO_BASELINE: &str = "there is no earlier checkpoint with evidence to compare with";
+
 /// The checkpoint's file, to compare with: of another run on the same data.
 pub fn comparable<'a, T>(pair: &Pair<'_>, file: File, read: &'a Read<T>) -> Result<&'a Loaded<T>, String> {
+    if pair.baseline.is_no_run() {
+        return Err(NO_BASELINE.to_owned());
+    }
     let (loaded, _) = with_claim(file, read).map_err(|why| format!("nothing to compare with: checkpoint: {why}"))?;
     if pair.current.dataset_digest.is_none() || pair.current.dataset_digest != pair.baseline.dataset_digest {
         return Err("the checkpoint's run has another dataset digest".to_owned());

@@ -356,6 +356,8 @@ pub struct Bundle {
     pub run_id: Option<String>,
     /// The digest of the run's dataset, where the tracking server knows it.
     pub dataset_digest: Option<String>,
+    /// The digest that the checkpoint of this run was registered with, where it was: the run must still agree.
+    pub expected_digest: Option<String>,
     /// `compliance_metrics.json`.
     pub compliance: Read<Compliance>,
     /// `conflict_logs/`, windows in the order of time.
@@ -380,11 +382,22 @@ pub struct Bundle {
     pub errors: Read<Errors>,
 }
 
+impl Bundle {
+    /// Whether there is no run at all, rather than one without files.
+    pub fn is_no_run(&self) -> bool {
+        self.run_id.is_none()
+            && File::ALL
+                .into_iter()
+                .all(|file| super::consistency::is_absent(self, file))
+    }
+}
+
 impl Default for Bundle {
     fn default() -> Self {
         Self {
             run_id: None,
             dataset_digest: None,
+            expected_digest: None,
             compliance: Err(Missing::Absent),
             conflicts: Err(Missing::Absent),
             conflict_summary: Err(Missing::Absent),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::evidence::File;
+use super::{consistency::NO_BASELINE, evidence::File};
 use crate::core::{
     report::Standing,
     stats::{Estimate, StatsError},
@@ -24,6 +24,20 @@ pub enum Section {
     Bottlenecks,
     /// Auto-Rollback Triggers.
     Triggers,
+}
+
+impl Section {
+    /// As the report heads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Compliance => "Compliance Status",
+            Self::Drift => "Drift & Stability Check",
+            Self::Latency => "Latency Profile",
+            Self::Resources => "Throughput & Resources",
+            Self::Bottlenecks => "Bottleneck Analysis",
+            Self::Triggers => "Auto-Rollback Triggers",
+        }
+    }
 }
 
 /// What a row that fails leads to.
@@ -160,6 +174,12 @@ impl Row {
             self.say(&format!("unsupported: {}", why.as_ref()));
         }
         self
+    }
+
+    /// Whether it is unsupported only because there is nothing to compare with.
+    pub fn lacks_baseline(&self) -> bool {
+        self.standing == Standing::Unsupported
+            && (self.note.contains(NO_BASELINE) || self.evidence.contains(NO_BASELINE))
     }
 
     /// Why a statistic has no value: too few is no evidence, the rest cannot be told.

@@ -19,11 +19,11 @@ build: tools ## Build the operator and what tests and the demonstration need
 
 .PHONY: bed
 bed: build
-	@$(BED) build etcd kubernetes kwok prometheus >/dev/null
+	@$(BED) build etcd kubernetes kwok prometheus mlflow >/dev/null
 
 .PHONY: demo
-demo: bed ## A bad release is shipped and rolled back on a local control plane (KEEP=1 leaves it running)
-	@KEEP=$${KEEP:-} $(BED) run -- target/debug/demo
+demo: bed ## Bad releases are shipped and rolled back on a local control plane (KEEP=1 leaves it running)
+	@KEEP=$${KEEP:-} $(BED) run --mlflow -- target/debug/demo
 
 .PHONY: test
 test: build ## All tests: unit tests, then the operator on a local control plane
@@ -34,7 +34,8 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	cargo test --workspace --lib --bins
 	cargo test --workspace --test reference --test properties --test simulation
 	cargo test --workspace --test certificates --test beds --test loopback
-	@$(BED) build etcd kubernetes kwok prometheus promtool >/dev/null
+	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry >/dev/null
+	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --test-threads 4
 	$(BED) run -- cargo test --workspace --test real -- --test-threads 3

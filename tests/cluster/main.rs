@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod checkpoints;
+mod evidence;
 mod history;
 mod incidents;
 mod modes;

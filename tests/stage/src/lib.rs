@@ -9,12 +9,14 @@ pub mod operator;
 pub mod real;
 pub mod script;
 pub mod space;
+pub mod tracking;
 
 pub use install::install;
 pub use operator::{Operator, OperatorOptions};
 pub use real::Node;
 pub use script::{Behaviour, Service};
 pub use space::Space;
+pub use tracking::Tracking;
 
 /// Why a step on the stage failed.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,8 @@ pub struct OperatorOptions {
     pub max_answer_bytes: u64,
     /// Replaces the API server's URL: a proxy, say.
     pub api_server: Option<String>,
+    /// More of the configuration: `mlflowSources`, `objectStores`.
+    pub more: serde_json::Value,
 }
 
 impl OperatorOptions {
@@ -39,6 +41,7 @@ impl OperatorOptions {
             timeout: Duration::from_secs(5),
             max_answer_bytes: 16 << 20,
             api_server: None,
+            more: json!({}),
         }
     }
 }
@@ -66,12 +69,13 @@ impl Operator {
         };
         let kubeconfig = service_account_kubeconfig(&endpoints, folder)?;
         let config = folder.join("operator.yaml");
-        let sources = json!({"metricsSources": {"default": {
+        let mut sources = options.more.clone();
+        sources["metricsSources"] = json!({"default": {
             "url": options.prometheus,
             "settleMilliseconds": options.settle.as_millis() as u64,
             "timeoutMilliseconds": options.timeout.as_millis() as u64,
             "maxAnswerBytes": options.max_answer_bytes,
-        }}});
+        }});
         std::fs::write(&config, sources.to_string()).map_err(StageError::io(format!("write {}", config.display())))?;
         let log = folder.join("operator.log");
         let mut operator = Self {

@@ -37,7 +37,24 @@ impl Node {
 
     /// Makes the Deployment `ranker` with this release on the node `name`, and waits for its 3 pods.
     pub async fn deploy(space: &Space, name: &str, tag: &str) -> Result<Deployment, StageError> {
-        let mut deployment = workload::ranker_deployment(&space.namespace, &DeploymentOptions::release(tag));
+        Self::deploy_annotated(space, name, tag, &[]).await
+    }
+
+    /// As [`Node::deploy`], with annotations of the pod template.
+    pub async fn deploy_annotated(
+        space: &Space,
+        name: &str,
+        tag: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<Deployment, StageError> {
+        let annotations = annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let options = DeploymentOptions {
+            annotations: annotations.collect(),
+            ..DeploymentOptions::release(tag)
+        };
+        let mut deployment = workload::ranker_deployment(&space.namespace, &options);
         if let Some(spec) = &mut deployment.spec.template.spec {
             spec.node_selector
                 .get_or_insert_default()

@@ -5,6 +5,7 @@
 //! - [`agent`]: `node-agent`, a kubelet stand-in that runs one real process per container.
 //! - [`gpu`]: `gpu-exporter`, simulated GPUs under the metric names of the DCGM exporter.
 //! - [`images`], [`deployment`]: the releases of the demo service and its Deployment.
+//! - [`evaluation`]: what a pipeline would find out about a release's answers.
 //! - [`harness`]: all of it as child processes that end with their handle.
 //!
 //! On a control plane of the package `bed`, with Prometheus:
@@ -35,6 +36,7 @@
 pub mod agent;
 pub mod deployment;
 pub mod discovery;
+pub mod evaluation;
 pub mod exposition;
 pub mod gpu;
 pub mod harness;

@@ -6,6 +6,8 @@ use ndarray::{Array1, Array2};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::server::options::ServerOptions;
+
 /// Features of one candidate document.
 pub const FEATURES: usize = 16;
 /// Documents that one query ranks.
@@ -105,6 +107,31 @@ impl Model {
             first: Array2::from_shape_simple_fn((FEATURES, hidden), || draw(FEATURES)),
             second: Array1::from_shape_simple_fn(hidden, || draw(hidden)),
         }
+    }
+
+    /// The model that a release ships.
+    #[must_use]
+    pub fn of(options: &ServerOptions) -> Self {
+        let model = Self::new(options.hidden_units, options.seed);
+        match options.weight_bits {
+            Some(bits) => model.quantised(bits),
+            None => model,
+        }
+    }
+
+    /// Its weights rounded to the levels that `bits` bits can tell apart, evenly spaced up to the largest weight.
+    fn quantised(mut self, bits: u8) -> Self {
+        let levels = f32::from((1_u16 << (bits - 1)) - 1);
+        let rounded = |weights: &mut dyn Iterator<Item = &mut f32>, most: f32| {
+            let step = most / levels;
+            weights.for_each(|weight| *weight = (*weight / step).round() * step);
+        };
+        let most =
+            |weights: &mut dyn Iterator<Item = &f32>| weights.fold(f32::MIN_POSITIVE, |most, w| most.max(w.abs()));
+        let (first, second) = (most(&mut self.first.iter()), most(&mut self.second.iter()));
+        rounded(&mut self.first.iter_mut(), first);
+        rounded(&mut self.second.iter_mut(), second);
+        self
     }
 
     /// Number of weights.

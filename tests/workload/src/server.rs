@@ -168,7 +168,7 @@ impl Server {
         .map_err(|error| invalid(&error))?;
         Ok(Self {
             tokenizer: Tokenizer::new(options.error_rate, options.seed),
-            model: Model::new(options.hidden_units, options.seed),
+            model: Model::of(options),
             store,
             store_scale: AtomicU64::new(1.0_f64.to_bits()),
             seed: options.seed,

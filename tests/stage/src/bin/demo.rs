@@ -1,5 +1,6 @@
-//! The demonstration: a good release is registered, a bad one is shipped, the operator rolls it back and says
-//! why. Run by `make demo`; exit code 0 only if all of it happened.
+//! The demonstration: a good release is registered; one that fails is shipped and rolled back by its metrics; one that
+//! answers worse is shipped and rolled back by its evaluation. Run by `make demo`; exit code 0 only if all of it
+//! happened.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
@@ -7,12 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bed::Endpoints;
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, RollbackCheckpoint};
-use stage::{Node, Operator, OperatorOptions, Space, StageError, install};
+use bed::{Endpoints, Mlflow};
+use quality_officer::api::{
+    IncidentState, QualityIncident, QualityPolicy, RUN_ANNOTATION, RollbackCheckpoint, Trigger,
+};
+use serde_json::json;
+use stage::{Node, Operator, OperatorOptions, Space, StageError, Tracking, install};
 
 const NAMESPACE: &str = "shop";
 const NODE: &str = "agent-0";
+/// What the demonstration's evaluation does not write.
+const OPTIONAL: [&str; 3] = ["conflict_logs", "calibration_report.json", "compliance_timeseries.csv"];
 /// Requests per second, all pods together.
 const RATE: f64 = 300.0;
 
@@ -51,12 +57,20 @@ async fn run() -> Result<(), StageError> {
         "A service: Deployment ranker with 3 real inference servers, {RATE:.0} requests/s, release v1"
     ));
     let node = Node::start(&space, NODE, &endpoints.prometheus_targets)?;
-    Node::deploy(&space, NODE, "v1").await?;
+    let start = endpoints.clone();
+    let mlflow = tokio::task::spawn_blocking(move || Mlflow::shared(&start)).await;
+    let mlflow = mlflow.map_err(|error| StageError::Unexpected(error.to_string()))?;
+    let mlflow = mlflow.map_err(|error| StageError::Unexpected(error.to_string()))?;
+    let tracking = Tracking::at(mlflow.url())?;
+    let run = tracking.evaluate("v1").await?;
+    tell.line(&format!("its model was evaluated before: MLflow run {run}"));
+    Node::deploy_annotated(&space, NODE, "v1", &[(RUN_ANNOTATION, &run)]).await?;
     let load = node.load(&space, RATE)?;
 
     tell.step("The operator starts, under its own ServiceAccount; the policy is applied:");
     let options = OperatorOptions {
         namespace: None,
+        more: json!({"mlflowSources": {"default": {"url": mlflow.url()}}}),
         ..OperatorOptions::for_namespace(NAMESPACE, &endpoints.prometheus)
     };
     let operator = Operator::start(&endpoints, &space.folder(), options)?;
@@ -66,7 +80,10 @@ async fn run() -> Result<(), StageError> {
         println!("          {line}");
     }
     space.apply(&policy)?;
-    let result = story(&tell, &space).await;
+    let mut result = story(&tell, &space).await;
+    if result.is_ok() {
+        result = worse_answers(&tell, &space, &tracking, &run).await;
+    }
     if let Err(error) = &result {
         eprintln!("\n{error}\nThe operator's log ends with:\n{}", operator.log_tail());
     }
@@ -177,6 +194,101 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
         println!("          {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     Ok(())
+}
+
+/// The second scene: a release that is fast and has no errors, and whose answers are worse.
+async fn worse_answers(tell: &Tell, space: &Space, tracking: &Tracking, good: &str) -> Result<(), StageError> {
+    tell.step("A release with quantised weights is evaluated: its answers come sooner, and are worse");
+    let run = tracking.evaluate("quantised").await?;
+    tell.line(&format!("MLflow run {run}; its pipeline could have asked first:"));
+    let evidence = json!({"mlflow": {"source": "default"}, "optional": OPTIONAL});
+    let spec = json!({"spec": {
+        "evidence": evidence, "objectives": {"compliance": {"minUplift": "0%"}}, "rollback": {"cooldown": "1s"},
+    }});
+    pipeline_check(space, tracking, &run, good)?;
+    tell.step("The policy names that evidence, and (for the demonstration) no cooldown; the release is shipped");
+    show(
+        space,
+        &[
+            "patch",
+            "qualitypolicy",
+            "ranker",
+            "--type",
+            "merge",
+            "-p",
+            &spec.to_string(),
+        ],
+    )?;
+    let template = json!({"spec": {"template": {
+        "metadata": {"annotations": {RUN_ANNOTATION: run}},
+        "spec": {"containers": [{"name": "server", "image": workload::image("quantised")}]},
+    }}});
+    show(space, &["patch", "deployment", "ranker", "-p", &template.to_string()])?;
+    let shipped = Instant::now();
+    let is_it = |incident: &&QualityIncident| incident.spec.trigger == Trigger::Compliance;
+    let found = space
+        .wait_all(
+            "an incident on compliance",
+            Duration::from_secs(90),
+            |all: &[QualityIncident]| all.iter().any(|incident| is_it(&incident)),
+        )
+        .await?;
+    let incident = found.iter().find(is_it);
+    let reason = incident
+        .map(|incident| incident.spec.reason.clone())
+        .unwrap_or_default();
+    tell.step(&format!(
+        "{} s after it was shipped: {reason}",
+        shipped.elapsed().as_secs()
+    ));
+    space
+        .wait_all(
+            "it is Recovered",
+            Duration::from_secs(120),
+            |all: &[QualityIncident]| all.iter().all(|incident| state(incident) == IncidentState::Recovered),
+        )
+        .await?;
+    let image = space.image("ranker").await?;
+    expect(image == workload::pinned("v1").unwrap_or_default(), "v1 runs again")?;
+    show(space, &["get", "qualityincidents"])?;
+    show(space, &["get", "qualityreports"])
+}
+
+/// What the release's pipeline would have read: `quality-officer check`, with no cluster.
+fn pipeline_check(space: &Space, tracking: &Tracking, run: &str, good: &str) -> Result<(), StageError> {
+    let policy = space.folder().join("check.yaml");
+    let text = json!({
+        "apiVersion": "quality-officer.dev/v1alpha1", "kind": "QualityPolicy", "metadata": {"name": "ranker"},
+        "spec": {
+            "targetRef": {"name": "ranker"},
+            "evidence": {"mlflow": {"source": "default"}, "optional": OPTIONAL},
+            "objectives": {"compliance": {"minUplift": "0%"}},
+        },
+    });
+    std::fs::write(&policy, text.to_string()).map_err(StageError::io("write check.yaml"))?;
+    let program = workload::harness::program("quality-officer")?;
+    let output = std::process::Command::new(program)
+        .args([
+            "check",
+            "--evidence",
+            run,
+            "--baseline",
+            good,
+            "--mlflow",
+            tracking.url(),
+            "-f",
+        ])
+        .arg(&policy)
+        .output()
+        .map_err(StageError::io("run quality-officer check"))?;
+    println!("\n          $ quality-officer check -f policy.yaml --evidence {run} --baseline {good}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let shown = |line: &&str| line.contains("Policy") || line.contains("Compliance@") || line.contains("nDCG");
+    for line in text.lines().filter(shown) {
+        println!("          {line}");
+    }
+    println!("          exit code {}", output.status.code().unwrap_or(-1));
+    expect(output.status.code() == Some(4), "the check says BREACH")
 }
 
 /// Prints the evidence against the release whenever the operator writes it down, until there is an incident.

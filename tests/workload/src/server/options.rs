@@ -30,6 +30,9 @@ pub struct ServerOptions {
     /// Width of the hidden layer.
     #[arg(long, env = "RANKER_HIDDEN_UNITS", default_value_t = 32)]
     pub hidden_units: usize,
+    /// Bits that each weight is stored in: a release that was quantised is smaller and ranks worse. Without it, 32.
+    #[arg(long, env = "RANKER_WEIGHT_BITS", value_parser = clap::value_parser!(u8).range(2..=16))]
+    pub weight_bits: Option<u8>,
     /// Time until the weights are loaded and the pod is ready, milliseconds.
     #[arg(long, env = "RANKER_LOAD_MS", default_value_t = 300)]
     pub load_ms: u64,

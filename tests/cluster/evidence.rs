@@ -1,0 +1,249 @@
+//! The operator judges a release by the evaluation evidence of its run, and goes back when that is worse than the
+//! checkpoint's; what it does not know starts nothing and registers nothing.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use quality_officer::api::{IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger};
+use serde_json::{Value, json};
+use stage::{Behaviour, OperatorOptions};
+
+use crate::scene::{Scene, bad, good, image, policy, space};
+
+/// Runs in a folder: a folder a run.
+struct Runs(PathBuf);
+
+impl Runs {
+    fn of(scene_folder: &Path) -> Self {
+        let folder = scene_folder.join("runs");
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// A run of 400 queries, of which `percent` comply.
+    fn log(&self, run: &str, percent: u64) {
+        self.log_on(run, percent, "abc");
+    }
+
+    fn log_on(&self, run: &str, percent: u64, digest: &str) {
+        let folder = self.0.join(run);
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = compliance(run, percent, digest).to_string();
+        std::fs::write(folder.join("compliance_metrics.json"), text).unwrap();
+    }
+}
+
+/// Outcomes that are no pattern of sessions; a query that complies at a low percentage does at every higher one.
+fn compliance(run: &str, percent: u64, digest: &str) -> Value {
+    let queries: Vec<Value> = (0_u64..400)
+        .map(|query| {
+            let mixed = (query.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % 100;
+            let hit = mixed < percent;
+            json!({
+                "query": format!("q{query}"), "session": format!("s{}", query / 4),
+                "correct_at_1": hit, "correct_at_5": hit || query % 10 != 0,
+                "grades": [if hit { 3 } else { 0 }, 1], "judged": [3, 1],
+            })
+        })
+        .collect();
+    json!({"run_id": run, "dataset": {"version": "v7", "digest": digest}, "queries": queries})
+}
+
+/// A policy with evidence in the store `models`; only compliance counts.
+fn with_evidence(changes: &Value) -> String {
+    let mut spec = json!({
+        "evidence": {
+            "store": {"source": "models"},
+            "optional": ["conflict_logs", "calibration_report.json", "compliance_timeseries.csv"],
+        },
+        "objectives": {"compliance": {"minUplift": "0%"}},
+    });
+    crate::scene::merge(&mut spec, changes);
+    policy(&spec)
+}
+
+/// The good release runs with the run `old` (70 %), and both were registered.
+async fn guarded(namespace: &str, changes: &Value) -> (Runs, Scene) {
+    let (runs, scene) = unguarded(namespace).await;
+    runs.log("old", 70);
+    annotate(&scene, &good(), "old").await;
+    let scene = scene.guard(&with_evidence(changes)).await;
+    (runs, scene)
+}
+
+async fn unguarded(namespace: &str) -> (Runs, Scene) {
+    let space = space(namespace).await;
+    let runs = Runs::of(&space.folder());
+    let targets = space.endpoints.prometheus_targets.clone();
+    let options = OperatorOptions {
+        more: json!({"objectStores": {"models": {"url": format!("file://{}", runs.0.display())}}}),
+        ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
+    };
+    let scene = Scene::set(space, targets, options).await;
+    (runs, scene)
+}
+
+/// Ships an image whose model comes from a run.
+async fn annotate(scene: &Scene, image: &str, run: &str) {
+    let template = json!({"spec": {"template": {
+        "metadata": {"annotations": {"mlflow.org/run-id": run}},
+        "spec": {"containers": [{"name": "server", "image": image}]},
+    }}});
+    let deployments = scene.space.api::<Deployment>();
+    let patch = Patch::Strategic(template);
+    deployments
+        .patch("ranker", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+async fn report_status(scene: &Scene, what: &str, holds: impl Fn(&QualityReportStatus) -> bool) -> QualityReportStatus {
+    let report = scene
+        .report(what, |report| report.status.as_ref().is_some_and(&holds))
+        .await;
+    report.status.unwrap()
+}
+
+fn row<'a>(status: &'a QualityReportStatus, name: &str) -> &'a quality_officer::api::QualityRow {
+    let found = status.quality.iter().find(|row| row.name == name);
+    found.unwrap_or_else(|| panic!("no row {name}: {:#?}", status.quality))
+}
+
+async fn is_not_registered(scene: &Scene, image: &str) {
+    let all = scene.space.all::<RollbackCheckpoint>().await.unwrap();
+    assert!(
+        !all.iter().any(|checkpoint| checkpoint.spec.images[0].image == image),
+        "{all:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_answers_are_worse_goes_back_although_its_metrics_are_healthy() {
+    let (runs, scene) = guarded("worse", &json!({})).await;
+    let first = scene.registered(&good()).await;
+    let provenance = first.spec.provenance.unwrap();
+    assert_eq!(provenance.mlflow_run_id.as_deref(), Some("old"));
+    assert_eq!(provenance.dataset.unwrap().digest, "abc");
+    runs.log("new", 62);
+    scene.service.behave(&bad(), Behaviour::HEALTHY);
+    annotate(&scene, &bad(), "new").await;
+    let incident = scene.incident(IncidentState::Recovered).await;
+    assert_eq!(incident.spec.trigger, Trigger::Compliance);
+    let reason = &incident.spec.reason;
+    assert!(
+        reason.starts_with("Compliance@1 −") && reason.ends_with("compliance_metrics.json#new#v7"),
+        "{reason}"
+    );
+    assert_eq!((scene.runs().await, scene.revision().await), (good(), "4".into()));
+    // Rolled back, the template still names the bad release's run; the operator knows better.
+    let status = report_status(&scene, "the checkpoint is judged by its own run", |status| {
+        status.verdict != "BREACH" && row(status, "Compliance@1").evidence.contains("#old#")
+    })
+    .await;
+    assert!(
+        row(&status, "Compliance@1").note.contains("no earlier checkpoint"),
+        "{status:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_better_release_is_registered_and_its_uplift_is_shown() {
+    let (runs, scene) = guarded("better", &json!({})).await;
+    runs.log("new", 83);
+    annotate(&scene, &image('c'), "new").await;
+    scene.service.behave(&image('c'), Behaviour::HEALTHY);
+    scene.registered(&image('c')).await;
+    let status = report_status(&scene, "the uplift is shown", |status| status.verdict == "HEALTHY").await;
+    assert!(
+        status.compliance.starts_with('+') && status.compliance.ends_with('%'),
+        "{}",
+        status.compliance
+    );
+    assert_eq!(status.slos, "4/6");
+    let slo = &status.slo_summary[0];
+    assert_eq!((slo.slo.as_str(), slo.status.as_str()), ("Compliance@1", "PASSING"));
+    assert_eq!(slo.evidence, "compliance_metrics.json#new#v7");
+    assert!(
+        slo.current.contains("CI95") && slo.current.contains("n = 400"),
+        "{}",
+        slo.current
+    );
+    assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_without_evidence_is_left_alone_and_is_no_checkpoint_until_there_is_some() {
+    let (runs, scene) = guarded("later", &json!({})).await;
+    scene.service.behave(&image('c'), Behaviour::HEALTHY);
+    annotate(&scene, &image('c'), "late").await;
+    scene.condition("EvidenceComplete", "RunNotFound").await;
+    scene.condition("SLOsMet", "Caution").await;
+    scene.nothing_happens_for(Duration::from_secs(10)).await;
+    is_not_registered(&scene, &image('c')).await;
+    runs.log("late", 75);
+    scene.registered(&image('c')).await;
+    scene.condition("EvidenceComplete", "EvidenceUsable").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_on_other_data_is_unsupported_and_rolls_nothing_back() {
+    let (runs, scene) = guarded("other-data", &json!({})).await;
+    runs.log_on("new", 20, "xyz");
+    scene.service.behave(&image('c'), Behaviour::HEALTHY);
+    annotate(&scene, &image('c'), "new").await;
+    let status = report_status(&scene, "the comparison is unsupported", |status| {
+        status
+            .quality
+            .iter()
+            .any(|row| row.note.contains("another dataset digest"))
+    })
+    .await;
+    assert_eq!(row(&status, "Compliance@1").status, "unsupported");
+    assert_eq!(status.verdict, "CAUTION");
+    scene.nothing_happens_for(Duration::from_secs(8)).await;
+    assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
+    is_not_registered(&scene, &image('c')).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_rollback_waits_on_though_the_evidence_cannot_be_read_any_more() {
+    let (runs, mut scene) = guarded("evidence-gone", &json!({"rollback": {"mode": "Prepare"}})).await;
+    runs.log("new", 60);
+    scene.service.behave(&bad(), Behaviour::HEALTHY);
+    annotate(&scene, &bad(), "new").await;
+    scene.incident(IncidentState::AwaitingApproval).await;
+    std::fs::remove_dir_all(runs.0.join("new")).unwrap();
+    scene.operator.restart().unwrap();
+    scene.condition("EvidenceComplete", "RunNotFound").await;
+    scene.looks(3.0).await;
+    let incident = scene.incident(IncidentState::AwaitingApproval).await;
+    scene.approve(&incident);
+    scene.incident(IncidentState::Recovered).await;
+    assert_eq!(scene.runs().await, good());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missed_uplift_is_a_breach_that_rolls_nothing_back() {
+    let (runs, scene) = guarded("uplift", &json!({"objectives": {"compliance": {"minUplift": "10%"}}})).await;
+    runs.log("new", 71);
+    scene.service.behave(&image('c'), Behaviour::HEALTHY);
+    annotate(&scene, &image('c'), "new").await;
+    let status = report_status(&scene, "the uplift is missed", |status| {
+        status.slo_summary.first().is_some_and(|slo| slo.status == "FAILING")
+    })
+    .await;
+    assert_eq!(status.verdict, "BREACH");
+    assert!(
+        status
+            .findings
+            .iter()
+            .any(|finding| finding.starts_with("Compliance@1 ")),
+        "{status:#?}"
+    );
+    scene.nothing_happens_for(Duration::from_secs(8)).await;
+    assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
+}

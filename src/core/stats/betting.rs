@@ -9,7 +9,7 @@
 //! λᵢ = √(2 ln(2/α) / (σ̂²ᵢ₋₁ · i · ln(1 + i)))
 //! ```
 //!
-//! with mean and variance of the values before the i-th, each begun with half a pseudo-value. Half of the
+//! with mean and variance of the values before the i-th, each begun with a pseudo-value. Half of the
 //! capital on either side: m is ruled out once one of them has made 2/α of its 1. Where the values have the
 //! mean m given those before, both are martingales that start at 1, and by Ville's inequality the interval
 //! ever misses the mean with probability at most α, whatever the law of the values on [0, 1].
@@ -91,14 +91,21 @@ fn bets(values: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    // One value 1: λ is cut to c/m, and 1 + c(1 − m)/m reaches 40 at m = c/(39 + c).
+    // The capital after (1, 1) is (1 + λ₁u)(1 + λ₂u) with u = 1 − m, and reaches 40 at the root in u.
     #[test]
-    fn one_value_rules_out_what_its_formula_says() {
-        let estimate = mean(&[1.0]).unwrap();
-        assert!((estimate.ci95.low - 0.75 / 39.75).abs() < 1e-12, "{estimate:?}");
-        assert_eq!((estimate.value, estimate.ci95.high, estimate.n), (1.0, 1.0, 1));
-        let mirror = mean(&[0.0]).unwrap();
-        assert!((mirror.ci95.high - 39.0 / 39.75).abs() < 1e-12, "{mirror:?}");
+    fn one_value_rules_out_nothing_and_two_what_their_capital_says() {
+        let one = mean(&[1.0]).unwrap();
+        assert_eq!((one.value, one.n), (1.0, 1));
+        assert!(one.ci95.low < 1e-12 && one.ci95.high == 1.0, "{one:?}");
+        let log = 2.0 * 40.0_f64.ln();
+        let first = (log / (0.25 * 2.0_f64.ln())).sqrt();
+        let second = (log / (0.3125 * 3.0_f64.ln())).sqrt();
+        let (square, linear) = (first * second, first + second);
+        let u = ((linear * linear + 4.0 * 39.0 * square).sqrt() - linear) / (2.0 * square);
+        let two = mean(&[1.0, 1.0]).unwrap();
+        assert!((two.ci95.low - (1.0 - u)).abs() < 1e-9, "{two:?}");
+        let mirror = mean(&[0.0, 0.0]).unwrap();
+        assert!((mirror.ci95.high - u).abs() < 1e-9, "{mirror:?}");
     }
 
     // Two values, by hand: λ₁ = √(2 ln 40/(1/4 · ln 2)), μ̂₁ = 3/4, σ̂²₁ = (1/4 + 1/16)/2.

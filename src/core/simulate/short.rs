@@ -23,7 +23,7 @@ pub const RUNS: u64 = 400;
 /// The table as Markdown: what is promised, what was measured, and the aim.
 pub fn table(requests: &[Request]) -> Result<String, StatsError> {
     let mut rows = Rows(String::new());
-    rows.line(&format!("in {RUNS} hours or samples"), "measured".to_owned(), "aim");
+    rows.line(&format!("in {RUNS} hours or samples"), "measured", "aim");
     rows.0.push_str("|---|---|---|\n");
     alarms(&mut rows)?;
     delays(&mut rows)?;
@@ -35,7 +35,7 @@ pub fn table(requests: &[Request]) -> Result<String, StatsError> {
 struct Rows(String);
 
 impl Rows {
-    fn line(&mut self, what: &str, measured: String, aim: &str) {
+    fn line(&mut self, what: &str, measured: &str, aim: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "| {what} | {measured} | {aim} |");
     }
@@ -50,12 +50,12 @@ fn alarms(rows: &mut Rows) -> Result<(), StatsError> {
     ] {
         let early = only(simulate(errors(traffic, LIMIT, Shift::None), &[Rule::Tempered], RUNS)?)?.early;
         let what = format!("false alarms, {} errors at their limit, 100 req/s", traffic.name());
-        rows.line(&what, percent(early), aim);
+        rows.line(&what, &percent(early), aim);
     }
     for traffic in [Traffic::Flat, Traffic::Bursty] {
         let early = throughput::simulate(traffic, 80.0, 80.0, None, RUNS)?.early;
         let what = format!("false alarms, {} throughput at its floor, 80 req/s", traffic.name());
-        rows.line(&what, percent(early), "≤ 2 %");
+        rows.line(&what, &percent(early), "≤ 2 %");
     }
     for (traffic, causes) in [(Traffic::Flat, Causes::Outage), (Traffic::Wandering, Causes::Own)] {
         let called = releases::simulate(beside(traffic, causes, 1.0), RUNS)?.0;
@@ -64,7 +64,7 @@ fn alarms(rows: &mut Rows) -> Result<(), StatsError> {
             traffic.name(),
             causes.name()
         );
-        rows.line(&what, percent(called), "≤ 1 %");
+        rows.line(&what, &percent(called), "≤ 1 %");
     }
     Ok(())
 }
@@ -79,12 +79,12 @@ fn delays(rows: &mut Rows) -> Result<(), StatsError> {
         let what = format!("median delay, 0.5 to {name} errors, 100 req/s: D of the baseline, D = 1");
         let measured = format!("{}, {}", seconds(at_d), seconds(at_one));
         let aim = format!("floor {least:.0} s, 3 failed checks {}", seconds(checks));
-        rows.line(&what, measured, &aim);
+        rows.line(&what, &measured, &aim);
     }
     let worse = releases::simulate(beside(Traffic::Flat, Causes::Shared, 3.0), RUNS)?.1;
     rows.line(
         "median delay, a new release with 3× the errors of the old",
-        seconds(worse),
+        &seconds(worse),
         "",
     );
     Ok(())
@@ -95,7 +95,7 @@ fn recorded(rows: &mut Rows, requests: &[Request]) -> Result<(), StatsError> {
         let trace = Trace::new(requests, server)?;
         let early = only(replay(&trace, 1.0, 1.0, &[Rule::Tempered], RUNS)?)?.early;
         let what = format!("false alarms, recorded LLM service ({name}), limit at its own P95");
-        rows.line(&what, percent(early), "≤ 2 %");
+        rows.line(&what, &percent(early), "≤ 2 %");
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn coverages(rows: &mut Rows) -> Result<(), StatsError> {
         let covers = coverage::coverage(trial, 200, RUNS)?;
         rows.line(
             &format!("coverage at n = 200: {}", trial.name()),
-            percent(covers),
+            &percent(covers),
             "95 %",
         );
     }
@@ -113,7 +113,7 @@ fn coverages(rows: &mut Rows) -> Result<(), StatsError> {
         let [covers, ..] = layouts::coverage(layout, 200, 0.95, normal_quantile(0.95), RUNS)?;
         rows.line(
             &format!("coverage at n = 200: P95 on {} buckets", layout.name()),
-            percent(covers),
+            &percent(covers),
             "≥ 95 %",
         );
     }

@@ -64,9 +64,9 @@ fn ruled_out_below(values: &[f64]) -> f64 {
     for _ in 0..50 {
         let middle = f64::midpoint(out, kept);
         if is_ruled_out(middle) {
-            out = middle
+            out = middle;
         } else {
-            kept = middle
+            kept = middle;
         }
     }
     out

@@ -128,7 +128,7 @@ impl Comparison {
 struct Split {
     /// θ0.
     share: f64,
-    /// D_b.
+    /// `D_b`.
     effect: f64,
     /// m; infinite where the split is binomial.
     precision: f64,
@@ -175,7 +175,7 @@ impl Split {
         }
     }
 
-    /// The same for a whole count: Σ_j C(count, j) rise^j E Q^j, all terms positive.
+    /// The same for a whole count: Σ C(count, j) rise^j E Q^j over j, all terms positive.
     fn log_whole_moment(&self, count: f64, rise: f64) -> f64 {
         const LARGE: f64 = 1e250;
         let (mut term, mut sum, mut log_scale) = (1.0, 1.0, 0.0);
@@ -277,7 +277,9 @@ mod tests {
             }
             for law in [&mut beta_binomial, &mut binomial] {
                 let total: f64 = law.iter().sum();
-                law.iter_mut().for_each(|p| *p /= total);
+                for probability in law.iter_mut() {
+                    *probability /= total;
+                }
             }
             for ratio in RATIOS {
                 assert!((mean(&split, ratio, &beta_binomial) - 1.0).abs() < 1e-9);

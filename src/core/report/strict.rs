@@ -146,11 +146,20 @@ pub fn recovery(policy: &Policy, incidents: &[Past]) -> Recovery {
             // Too few for an interval: the newest one, and no bounds.
             let newest = *minutes.last()?;
             let n = minutes.len() as u64;
-            Some(Estimate::new(newest, f64::NEG_INFINITY, f64::INFINITY, n, Method::StudentT))
+            Some(Estimate::new(
+                newest,
+                f64::NEG_INFINITY,
+                f64::INFINITY,
+                n,
+                Method::StudentT,
+            ))
         });
         typical.map(|estimate| (estimate, kept))
     };
-    let recovered = ended.iter().filter(|past| past.state == IncidentState::Recovered).count();
+    let recovered = ended
+        .iter()
+        .filter(|past| past.state == IncidentState::Recovered)
+        .count();
     Recovery {
         rto: time(policy.rto, |past| past.rto),
         rpo: time(policy.rpo, |past| past.rpo),

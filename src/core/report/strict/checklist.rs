@@ -75,7 +75,10 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
     );
     let lines = [
         (
-            format!("compliance drop > {} pts", drop.map_or(2.0, |compliance| compliance.max_drop)),
+            format!(
+                "compliance drop > {} pts",
+                drop.map_or(2.0, |compliance| compliance.max_drop)
+            ),
             of_row("Compliance drop"),
         ),
         ("Conflict AUC up > 0.05".to_owned(), of_row("Conflict AUC rise")),
@@ -89,15 +92,24 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
             of_trigger(Trigger::Latency),
         ),
         (
-            format!("throughput < {:.0} req/s", floor.map_or(80.0, |throughput| throughput.floor)),
+            format!(
+                "throughput < {:.0} req/s",
+                floor.map_or(80.0, |throughput| throughput.floor)
+            ),
             of_trigger(Trigger::Throughput),
         ),
         (
             "GPU/memory over limits".to_owned(),
             (either, format!("{}; {}", gpu.1, memory.1)),
         ),
-        (format!("RTO > {}", words::span(full.policy.rto)), recovery(&full.recovery.rto)),
-        (format!("RPO > {}", words::span(full.policy.rpo)), recovery(&full.recovery.rpo)),
+        (
+            format!("RTO > {}", words::span(full.policy.rto)),
+            recovery(&full.recovery.rto),
+        ),
+        (
+            format!("RPO > {}", words::span(full.policy.rpo)),
+            recovery(&full.recovery.rpo),
+        ),
     ];
     let mut section = section(11, "Alert Checklist", &[], Vec::new());
     let text: Vec<String> = lines

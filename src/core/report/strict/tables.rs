@@ -77,7 +77,12 @@ fn no_evidence(full: &Full<'_>) -> String {
 pub(super) fn drift(full: &Full<'_>) -> Section {
     let window = full.policy.quality.as_ref().and_then(|quality| quality.drift.as_ref());
     let compliance = format!("Compliance ({}d)", window.map_or(7, |drift| drift.window_days));
-    let names = [compliance.as_str(), "Conflict Trend", "Calibration Drift", "Modality Ratio"];
+    let names = [
+        compliance.as_str(),
+        "Conflict Trend",
+        "Calibration Drift",
+        "Modality Ratio",
+    ];
     let rows = names.map(|name| {
         let Some(row) = full.row(name) else {
             return unsupported(name, 7, no_evidence(full));
@@ -86,7 +91,9 @@ pub(super) fn drift(full: &Full<'_>) -> Section {
         let is_correlation = name == compliance;
         let (change, r) = if is_correlation {
             let gap = row.current.as_ref().zip(row.baseline.as_ref());
-            let gap = gap.map_or_else(unknown, |(now, before)| words::points(100.0 * (now.value - before.value)));
+            let gap = gap.map_or_else(unknown, |(now, before)| {
+                words::points(100.0 * (now.value - before.value))
+            });
             (gap, row.change_text())
         } else {
             (row.change_text(), unknown())
@@ -102,7 +109,15 @@ pub(super) fn drift(full: &Full<'_>) -> Section {
             evidence(row),
         ]
     });
-    let columns = ["Dimension", "Baseline", "Current", "Δ", "r (corr)", "Verdict", "Evidence"];
+    let columns = [
+        "Dimension",
+        "Baseline",
+        "Current",
+        "Δ",
+        "r (corr)",
+        "Verdict",
+        "Evidence",
+    ];
     section(3, "Drift & Stability Check", &columns, rows.into())
 }
 
@@ -137,7 +152,15 @@ pub(super) fn latency(full: &Full<'_>) -> Section {
             None => unsupported(name, 7, no_evidence(full)),
         }
     });
-    let columns = ["Stage", "Avg (ms)", "P95 (ms)", "Δ vs Prev", "CI95", "Status", "Evidence"];
+    let columns = [
+        "Stage",
+        "Avg (ms)",
+        "P95 (ms)",
+        "Δ vs Prev",
+        "CI95",
+        "Status",
+        "Evidence",
+    ];
     section(4, "Latency Profile", &columns, rows.into())
 }
 
@@ -148,7 +171,11 @@ fn mean(note: &str) -> Option<String> {
 }
 
 fn live_latency(full: &Full<'_>) -> Vec<String> {
-    let trigger = full.report.triggers.iter().find(|trigger| trigger.trigger == Trigger::Latency);
+    let trigger = full
+        .report
+        .triggers
+        .iter()
+        .find(|trigger| trigger.trigger == Trigger::Latency);
     let Some((trigger, level)) = trigger.and_then(|trigger| Some((trigger, trigger.level.as_ref()?))) else {
         return unsupported("Total", 7, "unsupported: no metrics".to_owned());
     };
@@ -182,7 +209,9 @@ pub(super) fn resources(full: &Full<'_>) -> Section {
         (
             "Throughput (req/s)",
             Trigger::Throughput,
-            full.policy.throughput.map(|throughput| format!("≥ {:.0}", throughput.target)),
+            full.policy
+                .throughput
+                .map(|throughput| format!("≥ {:.0}", throughput.target)),
         ),
         (
             "GPU Utilization (%)",
@@ -255,7 +284,13 @@ pub(super) fn bottlenecks(full: &Full<'_>) -> Section {
             action.to_owned(),
         ]);
     }
-    let columns = ["Component", "%Total Latency", "Regression vs Prev", "Severity", "Action"];
+    let columns = [
+        "Component",
+        "%Total Latency",
+        "Regression vs Prev",
+        "Severity",
+        "Action",
+    ];
     section(6, "Bottleneck Analysis", &columns, rows)
 }
 
@@ -289,7 +324,9 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
         (
             "P95 latency",
             Trigger::Latency,
-            policy.latency.map(|latency| format!("> {}", words::milliseconds(latency.limit()))),
+            policy
+                .latency
+                .map(|latency| format!("> {}", words::milliseconds(latency.limit()))),
         ),
         (
             "Error rate",
@@ -299,7 +336,9 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
         (
             "Throughput drop",
             Trigger::Throughput,
-            policy.throughput.map(|throughput| format!("< {:.0} req/s", throughput.floor)),
+            policy
+                .throughput
+                .map(|throughput| format!("< {:.0} req/s", throughput.floor)),
         ),
     ];
     let rows = lines.map(|(name, trigger, threshold)| {
@@ -307,7 +346,12 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
         let found = full.report.triggers.iter().find(|verdict| verdict.trigger == trigger);
         let (event, result) = last.map_or_else(
             || ("none".to_owned(), "none".to_owned()),
-            |past| (format!("{} {}", time(past.opened), past.name), past.state.name().to_owned()),
+            |past| {
+                (
+                    format!("{} {}", time(past.opened), past.name),
+                    past.state.name().to_owned(),
+                )
+            },
         );
         let (status, evidence) = match (&threshold, found) {
             (Some(_), Some(found)) => (standing(found).to_owned(), evidence_of(full, found)),
@@ -354,7 +398,9 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
                 target,
                 format!("{:.1}", estimate.value),
                 format!("{interval} (n = {})", estimate.n),
-                if *kept { Standing::Passing } else { Standing::Failing }.name().to_owned(),
+                if *kept { Standing::Passing } else { Standing::Failing }
+                    .name()
+                    .to_owned(),
                 recovery.evidence.clone(),
             ]
         }
@@ -366,10 +412,20 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
             "100%".to_owned(),
             format!("{:.0}%", success.value * 100.0),
             ci95(success, Unit::Share),
-            if success.value >= 1.0 { Standing::Passing } else { Standing::Failing }.name().to_owned(),
+            if success.value >= 1.0 {
+                Standing::Passing
+            } else {
+                Standing::Failing
+            }
+            .name()
+            .to_owned(),
             recovery.evidence.clone(),
         ],
-        None => unsupported("Success Rate", 6, "unsupported: no rollback and no drill yet".to_owned()),
+        None => unsupported(
+            "Success Rate",
+            6,
+            "unsupported: no rollback and no drill yet".to_owned(),
+        ),
     };
     let rows = vec![
         time("RTO (min)", minutes(full.policy.rto), &recovery.rto),
@@ -389,7 +445,8 @@ pub(super) fn incidents(full: &Full<'_>) -> Section {
                 time(past.opened),
                 past.trigger.name().to_owned(),
                 action(past).to_owned(),
-                past.rto.map_or_else(unknown, |seconds| format!("{:.1}", seconds as f64 / 60.0)),
+                past.rto
+                    .map_or_else(unknown, |seconds| format!("{:.1}", seconds as f64 / 60.0)),
                 success(past).to_owned(),
                 past.reason.clone(),
             ]
@@ -446,7 +503,12 @@ pub(super) fn slos(full: &Full<'_>) -> Section {
         ]
     };
     let rows = full.report.summary.iter().map(cells).collect();
-    section(12, "SLO Summary Table", &["SLO", "Target", "Current", "Status", "Evidence"], rows)
+    section(
+        12,
+        "SLO Summary Table",
+        &["SLO", "Target", "Current", "Status", "Evidence"],
+        rows,
+    )
 }
 
 /// Unix seconds as a reader writes them.

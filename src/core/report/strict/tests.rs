@@ -178,14 +178,46 @@ fn thirteen_sections_stand_in_order_with_their_columns() {
         .collect();
     let expected = [
         (1, "Quality & Safety Summary", ""),
-        (2, "Compliance Status", "Metric | Target | Current | CI95 | Δ vs Prev | Status | Evidence"),
-        (3, "Drift & Stability Check", "Dimension | Baseline | Current | Δ | r (corr) | Verdict | Evidence"),
-        (4, "Latency Profile", "Stage | Avg (ms) | P95 (ms) | Δ vs Prev | CI95 | Status | Evidence"),
-        (5, "Throughput & Resources", "Metric | Target | Observed | Δ vs Prev | Status | Evidence"),
-        (6, "Bottleneck Analysis", "Component | %Total Latency | Regression vs Prev | Severity | Action"),
-        (7, "Rollback Readiness", "Component | Status | Last Test | Result | Evidence"),
-        (8, "Auto-Rollback Triggers", "Trigger | Threshold | Last Event | Result | Status | Evidence"),
-        (9, "Recovery Performance", "Metric | Target | Observed | CI95 | Status | Evidence"),
+        (
+            2,
+            "Compliance Status",
+            "Metric | Target | Current | CI95 | Δ vs Prev | Status | Evidence",
+        ),
+        (
+            3,
+            "Drift & Stability Check",
+            "Dimension | Baseline | Current | Δ | r (corr) | Verdict | Evidence",
+        ),
+        (
+            4,
+            "Latency Profile",
+            "Stage | Avg (ms) | P95 (ms) | Δ vs Prev | CI95 | Status | Evidence",
+        ),
+        (
+            5,
+            "Throughput & Resources",
+            "Metric | Target | Observed | Δ vs Prev | Status | Evidence",
+        ),
+        (
+            6,
+            "Bottleneck Analysis",
+            "Component | %Total Latency | Regression vs Prev | Severity | Action",
+        ),
+        (
+            7,
+            "Rollback Readiness",
+            "Component | Status | Last Test | Result | Evidence",
+        ),
+        (
+            8,
+            "Auto-Rollback Triggers",
+            "Trigger | Threshold | Last Event | Result | Status | Evidence",
+        ),
+        (
+            9,
+            "Recovery Performance",
+            "Metric | Target | Observed | CI95 | Status | Evidence",
+        ),
         (
             10,
             "Incident Log (Last 7 Days)",
@@ -212,12 +244,29 @@ fn thirteen_sections_stand_in_order_with_their_columns() {
 fn each_table_has_the_rows_that_are_asked_for() {
     let (sections, ..) = healthy();
     let names = |number: usize| -> Vec<&str> { sections[number - 1].rows.iter().map(|row| row[0].as_str()).collect() };
-    assert_eq!(names(2), ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"]);
-    assert_eq!(names(3), ["Compliance (7d)", "Conflict Trend", "Calibration Drift", "Modality Ratio"]);
+    assert_eq!(
+        names(2),
+        ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"]
+    );
+    assert_eq!(
+        names(3),
+        [
+            "Compliance (7d)",
+            "Conflict Trend",
+            "Calibration Drift",
+            "Modality Ratio"
+        ]
+    );
     assert_eq!(names(4), ["Preprocess", "Inference", "Postprocess", "Total"]);
-    assert_eq!(names(5), ["Throughput (req/s)", "GPU Utilization (%)", "Memory Usage (%)"]);
+    assert_eq!(
+        names(5),
+        ["Throughput (req/s)", "GPU Utilization (%)", "Memory Usage (%)"]
+    );
     assert!(names(6).contains(&"Unknown"));
-    assert_eq!(names(8), ["Compliance drop", "P95 latency", "Error rate", "Throughput drop"]);
+    assert_eq!(
+        names(8),
+        ["Compliance drop", "P95 latency", "Error rate", "Throughput drop"]
+    );
     assert_eq!(names(9), ["RTO (min)", "RPO (min)", "Success Rate"]);
     assert_eq!(
         names(12),
@@ -225,7 +274,11 @@ fn each_table_has_the_rows_that_are_asked_for() {
     );
     let checklist = &sections[10].text;
     assert_eq!(checklist.lines().count(), 9);
-    assert!(checklist.lines().all(|line| line.starts_with("- [ ]") || line.starts_with("- [x]")));
+    assert!(
+        checklist
+            .lines()
+            .all(|line| line.starts_with("- [ ]") || line.starts_with("- [x]"))
+    );
 }
 
 #[test]
@@ -249,7 +302,10 @@ fn the_last_line_is_exact() {
         message: "run 5f2a was deleted".into(),
     };
     let (_, last, _) = made(&verdict(State::Healthy), &missing, &[]);
-    assert!(last.starts_with("Quality & Safety Officer Final Verdict: CAUTION") && last.ends_with("system REQUIRES ATTENTION."));
+    assert!(
+        last.starts_with("Quality & Safety Officer Final Verdict: CAUTION")
+            && last.ends_with("system REQUIRES ATTENTION.")
+    );
 }
 
 #[test]
@@ -259,7 +315,12 @@ fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
         message: "run 5f2a was deleted".into(),
     };
     let (sections, ..) = made(&verdict(State::Healthy), &missing, &[]);
-    for row in sections[1].rows.iter().chain(&sections[2].rows).chain(&sections[8].rows) {
+    for row in sections[1]
+        .rows
+        .iter()
+        .chain(&sections[2].rows)
+        .chain(&sections[8].rows)
+    {
         let cells = row.len();
         assert_eq!(row[cells - 2], "unsupported", "{row:?}");
         assert!(row[1..cells - 2].iter().any(|cell| cell == "—"), "{row:?}");
@@ -275,7 +336,10 @@ fn no_value_stands_without_its_interval_and_its_n() {
     assert_eq!(compliance[3], "79.0% to 85.0% (n = 400)");
     assert_eq!(compliance[4], "+13.2 (CI95 +9.0 to +17.0, n = 400)");
     let total = &sections[3].rows[3];
-    assert_eq!((total[2].as_str(), total[4].as_str()), ("463", "250ms to 500ms (n = 7,412)"));
+    assert_eq!(
+        (total[2].as_str(), total[4].as_str()),
+        ("463", "250ms to 500ms (n = 7,412)")
+    );
     let rto = &sections[8].rows[0];
     assert!(rto[3].ends_with("(n = 3)") && rto[4] == "PASSING", "{rto:?}");
     assert_eq!(sections[8].rows[2][3], "29.2% to 100.0% (n = 3)");
@@ -291,7 +355,10 @@ fn the_summary_has_at_most_250_words_and_says_when_it_was_cut() {
         .collect();
     let (sections, ..) = made(&verdict(State::Breach), &known(), &many);
     let words = sections[0].text.split_whitespace().count();
-    assert!(words <= MOST_WORDS && sections[0].text.ends_with("(cut; the sections below say all)"), "{words}");
+    assert!(
+        words <= MOST_WORDS && sections[0].text.ends_with("(cut; the sections below say all)"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -308,7 +375,13 @@ fn a_value_near_its_limit_is_a_question_and_an_open_incident_an_action() {
     let waits = [past("ranker-7f3c9", IncidentState::AwaitingApproval, None)];
     let (sections, ..) = made(&near, &known(), &waits);
     let text = &sections[12].text;
-    assert!(text.contains("error rate is 0.95%") && text.contains("is that limit right?"), "{text}");
-    assert!(text.contains("decide on ranker-7f3c9: approve it, or ship a fix"), "{text}");
+    assert!(
+        text.contains("error rate is 0.95%") && text.contains("is that limit right?"),
+        "{text}"
+    );
+    assert!(
+        text.contains("decide on ranker-7f3c9: approve it, or ship a fix"),
+        "{text}"
+    );
     assert!(text.contains("- Next Review: 2026-11-25"), "{text}");
 }

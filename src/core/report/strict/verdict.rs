@@ -18,7 +18,14 @@ fn slo<'a>(full: &'a Full<'_>, name: &str) -> Option<&'a Slo> {
 fn line(full: &Full<'_>, name: &str) -> String {
     slo(full, name).map_or_else(
         || format!("{name}: {UNKNOWN}, unsupported."),
-        |slo| format!("{name}: {}, target {}, {}.", slo.current, slo.target, slo.standing.name()),
+        |slo| {
+            format!(
+                "{name}: {}, target {}, {}.",
+                slo.current,
+                slo.target,
+                slo.standing.name()
+            )
+        },
     )
 }
 
@@ -28,7 +35,12 @@ pub(super) fn summary(full: &Full<'_>) -> Section {
         Err(reason) => format!("Rollback: AT RISK, {reason}."),
     };
     let mut text = vec![
-        format!("{}: {}, {} SLOs passing.", full.subject, full.report.health.name(), full.report.slos()),
+        format!(
+            "{}: {}, {} SLOs passing.",
+            full.subject,
+            full.report.health.name(),
+            full.report.slos()
+        ),
         line(full, "Compliance@1"),
         line(full, "P95 Latency"),
         line(full, "Throughput"),
@@ -63,7 +75,11 @@ pub(super) fn action(full: &Full<'_>) -> Section {
         .map(|past| format!("{} is {} since {}", past.name, past.state.name(), time(past.opened)))
         .collect();
     let mut lines = vec![
-        format!("- Overall Health: {} ({} SLOs passing)", report.health.name(), report.slos()),
+        format!(
+            "- Overall Health: {} ({} SLOs passing)",
+            report.health.name(),
+            report.slos()
+        ),
         format!("- Compliance: {} ({run})", verdict("Compliance@1")),
         format!("- Latency: {} (metrics {})", verdict("P95 Latency"), full.metrics),
         format!(
@@ -101,9 +117,18 @@ fn actions(full: &Full<'_>) -> Vec<String> {
     for past in full.incidents.iter().filter(|past| !past.state.is_closed()) {
         actions.push(match past.state {
             IncidentState::AwaitingApproval => format!("decide on {}: approve it, or ship a fix", past.name),
-            IncidentState::Halted => format!("decide on {}: a second rollback within the cooldown waits for a person", past.name),
-            IncidentState::NoSafeTarget => format!("{}: register a checkpoint or ship a fix: there is nothing verified to go back to", past.name),
-            IncidentState::Ineffective => format!("{}: look at what both releases depend on: the checkpoint breaches too", past.name),
+            IncidentState::Halted => format!(
+                "decide on {}: a second rollback within the cooldown waits for a person",
+                past.name
+            ),
+            IncidentState::NoSafeTarget => format!(
+                "{}: register a checkpoint or ship a fix: there is nothing verified to go back to",
+                past.name
+            ),
+            IncidentState::Ineffective => format!(
+                "{}: look at what both releases depend on: the checkpoint breaches too",
+                past.name
+            ),
             IncidentState::Observed => format!("{}: ship a fix; the policy only observes", past.name),
             _ => format!("follow {} until it is closed", past.name),
         });
@@ -151,7 +176,12 @@ fn questions(full: &Full<'_>) -> Vec<String> {
             .summary
             .iter()
             .filter(|slo| slo.standing == Standing::Undetermined)
-            .map(|slo| format!("{} cannot be told ({}): wait for more evidence, or act?", slo.name, slo.current)),
+            .map(|slo| {
+                format!(
+                    "{} cannot be told ({}): wait for more evidence, or act?",
+                    slo.name, slo.current
+                )
+            }),
     );
     questions
 }
@@ -169,7 +199,11 @@ fn is_near(trigger: &TriggerVerdict) -> bool {
 
 pub(super) fn last_line(full: &Full<'_>) -> String {
     let report = full.report;
-    let missing = report.summary.iter().filter(|slo| slo.standing != Standing::Passing).count();
+    let missing = report
+        .summary
+        .iter()
+        .filter(|slo| slo.standing != Standing::Passing)
+        .count();
     let slos = if missing == 0 {
         "PASSING".to_owned()
     } else {

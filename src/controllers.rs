@@ -14,6 +14,7 @@ mod log_back;
 mod postmortem;
 mod reconcile;
 pub(crate) mod release;
+mod reporting;
 mod rollback;
 mod run;
 mod status;

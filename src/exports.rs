@@ -10,7 +10,8 @@ use crate::api::{IncidentState, QualityIncident, Severity, Trigger};
 #[derive(Debug, Serialize)]
 struct Rollback<'a> {
     /// The incident's UID: unique for ever.
-    rollback_run_id: String,
+    #[serde(rename = "rollback_run_id")]
+    run_id: String,
     /// The incident's name.
     log_id: String,
     namespace: String,
@@ -55,7 +56,7 @@ pub fn rollback_log(incidents: &[QualityIncident]) -> String {
         let (spec, status) = (&incident.spec, incident.status.clone().unwrap_or_default());
         let checkpoint = spec.checkpoint.as_ref();
         serde_json::to_value(Rollback {
-            rollback_run_id: incident.uid().unwrap_or_default(),
+            run_id: incident.uid().unwrap_or_default(),
             log_id: incident.name_any(),
             namespace: incident.namespace().unwrap_or_default(),
             policy: &spec.policy.name,

@@ -76,7 +76,7 @@ enum Command {
         /// The policy.
         policy: String,
     },
-    /// Write rollback_log.json and postmortem_report.md of the namespace into a folder.
+    /// Write `rollback_log.json` and `postmortem_report.md` of the namespace into a folder.
     Export {
         /// The folder; it is made when it is not there.
         folder: std::path::PathBuf,

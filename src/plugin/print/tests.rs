@@ -46,7 +46,7 @@ fn the_strict_report_is_printed_as_it_was_written() {
     );
 }
 
-fn policy_object(triggers: serde_json::Value) -> QualityPolicy {
+fn policy_object(triggers: &serde_json::Value) -> QualityPolicy {
     serde_json::from_value(json!({
         "apiVersion": "quality-officer.dev/v1alpha1", "kind": "QualityPolicy",
         "metadata": {"name": "ranker", "namespace": "shop"}, "spec": {"targetRef": {"name": "ranker"}},
@@ -67,7 +67,7 @@ fn an_explanation_says_what_was_seen_what_it_takes_and_why() {
         {"name": "GpuMemory", "verdict": "Unknown", "reason": "NoData", "value": "—", "ci95": "—", "n": 0,
          "limit": "85.0%", "evidence": "0 : 1", "needs": "24,000 : 1", "designEffect": "1.0"},
     ]);
-    let text = explain(&policy_object(triggers));
+    let text = explain(&policy_object(&triggers));
     for line in [
         "- SLOsMet is False, Breach: see below",
         "ErrorRate       BREACH since 14:32:15 UTC   evidence 88,000 : 1, acts at 72,000 : 1",
@@ -78,7 +78,7 @@ fn an_explanation_says_what_was_seen_what_it_takes_and_why() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }
-    assert!(explain(&policy_object(json!([]))).ends_with("Nothing is judged now.\n"));
+    assert!(explain(&policy_object(&json!([]))).ends_with("Nothing is judged now.\n"));
 }
 
 #[test]

@@ -23,7 +23,7 @@ async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let space = space(namespace).await;
     let proxy = Proxy::of(&space.endpoints.prometheus).await;
     let options = OperatorOptions {
-        timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(2),
         max_answer_bytes: LONGEST_ANSWER,
         ..OperatorOptions::for_namespace(namespace, &proxy.url())
     };

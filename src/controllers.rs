@@ -10,11 +10,13 @@ mod events;
 mod evidence;
 mod gather;
 mod judged;
+pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;
 mod rollback;
 mod run;
 mod status;
+mod verification;
 
 pub use context::{Context, Stores};
 pub use run::run;

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged},
+    controllers::{evidence::Desk, judged::Judged, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -58,6 +58,8 @@ pub struct Context {
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
     /// The evaluation evidence of the releases.
     pub evidence: Desk,
+    /// What is known of the checkpoints' images and artifacts.
+    pub verification: verification::Desk,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -141,6 +143,7 @@ impl Context {
         stores: Stores,
         sources: HashMap<String, Result<Arc<Source>, String>>,
         evidence: Desk,
+        verification: verification::Desk,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
@@ -148,6 +151,7 @@ impl Context {
             stores,
             sources,
             evidence,
+            verification,
             meters,
             judged: Mutex::default(),
         }
@@ -163,12 +167,13 @@ impl Context {
             .clone()
     }
 
-    /// Forgets the analyses of policies that are gone.
+    /// Forgets what belongs to policies that are gone.
     pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
         self.judged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|uid, _| known(uid));
         self.evidence.forget_all_but(known);
+        self.verification.forget_idle();
     }
 }

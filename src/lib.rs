@@ -22,4 +22,6 @@ pub mod meters;
 #[cfg(feature = "operator")]
 pub mod server;
 #[cfg(feature = "operator")]
+pub mod transfer;
+#[cfg(feature = "operator")]
 pub mod validate;

@@ -13,3 +13,5 @@ mod refusals;
 mod restarts;
 mod rollback;
 mod scene;
+mod transfer;
+mod verification;

@@ -1,0 +1,100 @@
+//! Checkpoints leave a cluster as a file and come back, all of them or none.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use quality_officer::api::RollbackCheckpoint;
+use stage::Space;
+
+use crate::scene::{bad, checkpoint, good, space};
+
+fn officer(space: &Space, arguments: &[&str]) -> Output {
+    let program = workload::harness::program("quality-officer").unwrap();
+    Command::new(program)
+        .arg("checkpoints")
+        .args(arguments)
+        .env("KUBECONFIG", &space.endpoints.kubeconfig)
+        .output()
+        .unwrap()
+}
+
+fn succeeds(space: &Space, arguments: &[&str]) -> String {
+    let output = officer(space, arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(space: &Space, arguments: &[&str]) -> String {
+    let output = officer(space, arguments);
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn file(space: &Space, text: &str) -> PathBuf {
+    std::fs::create_dir_all(space.folder()).unwrap();
+    let path = space.folder().join("checkpoint_registry.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn names(space: &Space) -> Vec<String> {
+    let all = space.all::<RollbackCheckpoint>().await.unwrap();
+    let mut names: Vec<String> = all.into_iter().filter_map(|one| one.metadata.name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_is_imported_whole_or_not_at_all() {
+    let (from, to) = (space("export").await, space("import").await);
+    from.apply(&checkpoint("a", &good())).unwrap();
+    from.apply(&checkpoint("b", &bad())).unwrap();
+    let text = succeeds(&from, &["export", "-n", "export"]);
+    assert_eq!(
+        succeeds(&from, &["export", "-n", "export", "--target", "other"])
+            .matches("name:")
+            .count(),
+        0
+    );
+    let path = file(&to, &text);
+    let import = ["import", "-n", "import", "-f", path.to_str().unwrap()];
+    let dry = [&import[..], &["--dry-run"]].concat();
+    assert_eq!(
+        succeeds(&to, &dry),
+        "rollbackcheckpoint/a would be created\nrollbackcheckpoint/b would be created\n"
+    );
+    assert_eq!(names(&to).await, Vec::<String>::new());
+
+    // One that the file's format refuses, one that the API server refuses: nothing is written of either file.
+    file(&to, &text.replacen(&bad(), "registry.example/ranker:v1", 1));
+    let said = fails(&to, &import);
+    assert!(
+        said.contains("checkpoint b") && said.contains("a tag can move"),
+        "{said}"
+    );
+    let long = "x".repeat(600);
+    file(&to, &text.replacen(&bad(), &bad().replace("ranker", &long), 1));
+    let said = fails(&to, &import);
+    assert!(said.contains("nothing was imported: checkpoint b is refused"), "{said}");
+    assert_eq!(names(&to).await, Vec::<String>::new());
+
+    file(&to, &text);
+    assert_eq!(
+        succeeds(&to, &import),
+        "rollbackcheckpoint/a created\nrollbackcheckpoint/b created\n"
+    );
+    assert_eq!(
+        succeeds(&to, &import),
+        "rollbackcheckpoint/a unchanged\nrollbackcheckpoint/b unchanged\n"
+    );
+    assert_eq!(succeeds(&to, &["export", "-n", "import"]), text);
+
+    // A name that is taken by another checkpoint, though the other one in the file is new.
+    let more = text.replacen(&bad(), &good(), 1).replacen("name: a", "name: c", 1);
+    file(&to, &more);
+    let said = fails(&to, &import);
+    assert!(said.contains("there is another checkpoint b already"), "{said}");
+    assert_eq!(names(&to).await, ["a", "b"]);
+}

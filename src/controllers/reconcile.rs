@@ -214,16 +214,7 @@ async fn judge_and_act(
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    let found = found(
-        policy,
-        &rules,
-        gathered,
-        judged,
-        &verdict,
-        &observed.candidates,
-        &known,
-        now,
-    );
+    let found = found(policy, gathered, judged, &verdict, &observed.candidates, &known, now);
     wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
     Ok(wrote)
 }
@@ -453,7 +444,6 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
 
 fn found(
     policy: &QualityPolicy,
-    rules: &Policy,
     gathered: &Gathered,
     judged: &Judged,
     verdict: &Verdict,
@@ -483,7 +473,7 @@ fn found(
         .and_then(|value| value.as_str().map(str::to_owned));
     let metrics = format!("{}/{}", metrics.source, preset.unwrap_or_default());
     report(&Material {
-        policy: rules,
+        policy: &judged.subject.policy,
         verdict,
         problem: judged.problem.as_deref(),
         quality: known,

@@ -161,7 +161,8 @@ impl Desk {
             let look = places.images(&images).await;
             count(&meters, &look, "registry");
             let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(slot) = slots.get_mut(&uid) {
+            // What was looked up right before a rollback meanwhile is newer.
+            if let Some(slot) = slots.get_mut(&uid).filter(|slot| slot.image.under_way) {
                 slot.image.take(look, schedule, Instant::now());
             }
         });

@@ -2,6 +2,7 @@
 
 /// A checkpoint, as far as keeping it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct Kept {
     /// The operator registered it by itself: only such are ever deleted.
     pub own: bool,

@@ -3,9 +3,12 @@
 use std::{
     path::PathBuf,
     process::{Command, Output},
+    time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ResourceQuota;
 use quality_officer::api::RollbackCheckpoint;
+use serde_json::json;
 use stage::Space;
 
 use crate::scene::{bad, checkpoint, good, space};
@@ -97,4 +100,31 @@ async fn what_is_exported_is_imported_whole_or_not_at_all() {
     let said = fails(&to, &import);
     assert!(said.contains("there is another checkpoint b already"), "{said}");
     assert_eq!(names(&to).await, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_second_write_fails_takes_the_first_one_back() {
+    let (from, to) = (space("export-two").await, space("import-one").await);
+    from.apply(&checkpoint("a", &good())).unwrap();
+    from.apply(&checkpoint("b", &bad())).unwrap();
+    let path = file(&to, &succeeds(&from, &["export", "-n", "export-two"]));
+    // Each of them fits, so that nothing is seen before both are written.
+    let resource = "count/rollbackcheckpoints.quality-officer.dev";
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": {resource: "1"}},
+    });
+    to.apply(&quota.to_string()).unwrap();
+    let counted = |quota: &ResourceQuota| {
+        let used = quota.status.as_ref().and_then(|status| status.used.as_ref());
+        used.is_some_and(|used| used.contains_key(resource))
+    };
+    to.wait("the quota is counted", "one", Duration::from_secs(90), counted)
+        .await
+        .unwrap();
+    let said = fails(&to, &["import", "-n", "import-one", "-f", path.to_str().unwrap()]);
+    assert!(
+        said.contains("nothing was imported: checkpoint b could not be written") && said.contains("exceeded quota"),
+        "{said}"
+    );
+    assert_eq!(names(&to).await, Vec::<String>::new());
 }

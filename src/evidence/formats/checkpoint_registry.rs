@@ -62,7 +62,7 @@ pub struct CheckpointRegistry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Registered {
-    /// Its name: that of the RollbackCheckpoint.
+    /// Its name: that of the `RollbackCheckpoint`.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
     /// The Deployment that it belongs to.

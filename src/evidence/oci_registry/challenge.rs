@@ -42,15 +42,12 @@ fn pairs(mut text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     while let Some((name, rest)) = text.split_once('=') {
         let name = name.trim_matches([' ', ',', '\t']).to_owned();
-        let (value, rest) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let Some((value, rest)) = unquoted(quoted) else { break };
-                (value, rest)
-            }
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (rest[..end].trim().to_owned(), &rest[end..])
-            }
+        let (value, rest) = if let Some(quoted) = rest.strip_prefix('"') {
+            let Some(found) = unquoted(quoted) else { break };
+            found
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            (rest[..end].trim().to_owned(), &rest[end..])
         };
         found.push((name, value));
         text = rest;

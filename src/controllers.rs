@@ -10,6 +10,8 @@ mod events;
 mod evidence;
 mod gather;
 mod judged;
+mod log_back;
+mod postmortem;
 pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;

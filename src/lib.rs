@@ -18,6 +18,8 @@ pub mod core;
 #[cfg(feature = "operator")]
 pub mod evidence;
 #[cfg(feature = "operator")]
+pub mod exports;
+#[cfg(feature = "operator")]
 pub mod meters;
 #[cfg(feature = "operator")]
 pub mod server;

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged, verification},
+    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -60,6 +60,8 @@ pub struct Context {
     pub evidence: Desk,
     /// What is known of the checkpoints' images and artifacts.
     pub verification: verification::Desk,
+    /// Rollbacks that are being logged to the runs of their releases.
+    pub log_backs: LogBacks,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -152,6 +154,7 @@ impl Context {
             sources,
             evidence,
             verification,
+            log_backs: LogBacks::default(),
             meters,
             judged: Mutex::default(),
         }

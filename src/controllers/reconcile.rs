@@ -20,7 +20,7 @@ use crate::{
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        release,
+        log_back, release,
         status::{self, NotReady},
     },
     core::{
@@ -191,12 +191,17 @@ async fn judge_and_act(
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);
     let plan = plan(&rules, &verdict, &observed);
+    let own = own_run(&observed);
     let act = Act {
         context,
         policy,
+        rules: &rules,
         gathered,
         verdict: &verdict,
-        running: &judged.running,
+        found: build::Found {
+            digests: &judged.running,
+            run: own.as_ref().map(|run| run.run_id.as_str()),
+        },
         worse_than_beside: judged.worse_than_beside(),
         now,
     };
@@ -215,6 +220,7 @@ async fn judge_and_act(
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
     let found = found(policy, gathered, judged, &verdict, &observed.candidates, &known, now);
+    wrote |= log_back::log_back(context, policy, gathered, now).await?;
     wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
     Ok(wrote)
 }

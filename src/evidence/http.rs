@@ -114,8 +114,25 @@ impl Http {
         path: impl IntoIterator<Item = &str>,
         parameters: &[(&str, String)],
     ) -> Result<Response, HttpError> {
-        let mut request = self.request(Method::GET, path, parameters)?;
-        request = request.header(header::ACCEPT, "*/*");
+        self.allowed(Method::GET, path, parameters, None).await
+    }
+
+    /// The answer to a PUT below the base URL, when its status is 200.
+    pub async fn put(&self, path: impl IntoIterator<Item = &str>, body: String) -> Result<Response, HttpError> {
+        self.allowed(Method::PUT, path, &[], Some(body)).await
+    }
+
+    async fn allowed(
+        &self,
+        method: Method,
+        path: impl IntoIterator<Item = &str>,
+        parameters: &[(&str, String)],
+        body: Option<String>,
+    ) -> Result<Response, HttpError> {
+        let mut request = self.request(method, path, parameters)?.header(header::ACCEPT, "*/*");
+        if let Some(body) = body {
+            request = request.body(body);
+        }
         if let Some(tenant) = &self.access.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }

@@ -11,7 +11,6 @@ use bed::{
 use jiff::Timestamp;
 use quality_officer::api::{IncidentState, RollbackCheckpoint, RollbackCheckpointStatus};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use stage::OperatorOptions;
 
 use crate::{
@@ -310,10 +309,8 @@ async fn a_revoked_checkpoint_is_not_gone_back_to_though_the_rollback_was_prepar
 const WEIGHTS: &[u8] = b"weights of the model";
 
 fn with_artifact(name: &str, uri: &str) -> String {
-    let sha256: String = Sha256::digest(WEIGHTS)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = bed::registry::digest(WEIGHTS);
+    let sha256 = digest.trim_start_matches("sha256:");
     let mut object: Value = serde_json::from_str(&checkpoint(name, &good())).unwrap();
     object["spec"]["artifacts"] = json!([{"uri": uri, "sha256": sha256, "size": WEIGHTS.len()}]);
     object.to_string()

@@ -30,13 +30,16 @@ fn is_artifact(asked: &Asked) -> bool {
     asked.path.contains("/mlflow-artifacts/artifacts/")
 }
 
+static BLANKS: [u8; 1 << 20] = [b' '; 1 << 20];
+
+type Case = (&'static str, fn() -> Act, &'static str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_that_is_not_whole_and_sound_is_evidence_and_the_next_good_one_is() {
     let mlflow = shared().await;
     let tracking = Tracking::at(mlflow.url()).unwrap();
     let run = evaluated(&tracking, 70).await;
     let proxy = Proxy::of(mlflow.url()).await;
-    type Case = (&'static str, fn() -> Act, &'static str);
     let cases: [Case; 12] = [
         ("401", || status(401), "answered with status 401"),
         ("403", || status(403), "answered with status 403"),
@@ -68,7 +71,7 @@ async fn no_answer_that_is_not_whole_and_sound_is_evidence_and_the_next_good_one
         ),
         (
             "an answer without end",
-            || Act::Answer(answer(StatusCode::OK, endless(&[b' '; 65_536], Duration::ZERO))),
+            || Act::Answer(answer(StatusCode::OK, endless(&BLANKS[..65_536], Duration::ZERO))),
             "longer than 4194304 bytes",
         ),
     ];
@@ -134,7 +137,7 @@ async fn an_artifact_that_breaks_off_is_the_sources_fault_and_one_that_is_torn_i
     );
     proxy.rule(|asked| {
         if is_artifact(asked) {
-            Act::Answer(answer(StatusCode::OK, endless(&[b' '; 1 << 20], Duration::ZERO)))
+            Act::Answer(answer(StatusCode::OK, endless(&BLANKS, Duration::ZERO)))
         } else {
             Act::Forward
         }

@@ -74,7 +74,7 @@ impl Unit {
         }
         match self {
             Self::Share => format!("{:.1}%", value * 100.0),
-            Self::Points => format!("{value:+.1}"),
+            Self::Points => words::points(value),
             Self::Number => format!("{value:.3}"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Rate => format!("{value:.1}/s"),

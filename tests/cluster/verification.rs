@@ -11,7 +11,7 @@ use bed::{
 use jiff::Timestamp;
 use quality_officer::api::{IncidentState, RollbackCheckpoint, RollbackCheckpointStatus};
 use serde_json::{Value, json};
-use stage::OperatorOptions;
+use stage::{Behaviour, OperatorOptions};
 
 use crate::{
     proxy::{Act, Proxy, answer},
@@ -254,8 +254,18 @@ async fn a_registry_that_answers_nonsense_takes_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_vanished_since_the_last_look_stops_the_rollback_before_its_write() {
     let seldom = json!({"intervalSeconds": 3_600, "retrySeconds": 3_600});
-    let (shop, name) = guarded("vanished", &seldom).await;
-    shop.registry.delete_manifest("ranker", &shop.image.manifest).unwrap();
+    let (shop, older) = guarded("vanished", &seldom).await;
+    // The release before it may be gone back to as well: it is not taken in silence.
+    let newer = shop
+        .registry
+        .push("ranker", "v2", &[b"the base", b"a newer model"])
+        .unwrap();
+    shop.scene.service.behave(&reference(&newer), Behaviour::HEALTHY);
+    shop.scene.ship(&reference(&newer)).await;
+    let name = shop.scene.registered(&reference(&newer)).await.metadata.name.unwrap();
+    shop.scene.shows(&name, "ImageAvailable", "True", "Verified").await;
+    shop.scene.shows(&older, "Ready", "True", "Verified").await;
+    shop.registry.delete_manifest("ranker", &newer.manifest).unwrap();
     let begin = Timestamp::now();
     shop.scene.ship(&bad()).await;
     let incident = shop.scene.incident(IncidentState::NoSafeTarget).await;
@@ -271,7 +281,7 @@ async fn an_image_that_vanished_since_the_last_look_stops_the_rollback_before_it
     assert!(!patched, "no PATCH was sent");
     assert_eq!(
         (shop.scene.runs().await, shop.scene.revision().await),
-        (bad(), "2".into())
+        (bad(), "3".into())
     );
     shop.scene.shows(&name, "Ready", "False", "ImageMissing").await;
     let reasons = shop.scene.space.event_reasons("Deployment", "ranker").await.unwrap();

@@ -15,6 +15,7 @@ mod postmortem;
 pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;
+mod reporting;
 mod rollback;
 mod run;
 mod status;

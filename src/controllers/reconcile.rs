@@ -20,15 +20,14 @@ use crate::{
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, release,
+        log_back, release, reporting,
         status::{self, NotReady},
     },
     core::{
-        judge::{DesignEffects, Verdict},
+        judge::DesignEffects,
         plan::{Candidate, Hold, Observed, Plan, baseline, own_run, plan},
         policy::Policy,
         quality::Known,
-        report::{Material, Past, report},
     },
     evidence::{presets::MetricSet, prometheus::Source},
     meters::KindLabel,
@@ -219,8 +218,20 @@ async fn judge_and_act(
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    let found = found(policy, gathered, judged, &verdict, &observed.candidates, &known, now);
     wrote |= log_back::log_back(context, policy, gathered, now).await?;
+    let found = reporting::reported(
+        &reporting::Seen {
+            policy,
+            rules: &rules,
+            gathered,
+            verdict: &verdict,
+            problem: judged.problem.as_deref(),
+            known: &known,
+            candidates: &observed.candidates,
+            run: own.as_ref().map(|run| run.run_id.as_str()),
+        },
+        now,
+    );
     wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
     Ok(wrote)
 }
@@ -446,48 +457,6 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
         }),
         git_commit: release::template_annotation(&gathered.deployment, COMMIT_ANNOTATION),
     }
-}
-
-fn found(
-    policy: &QualityPolicy,
-    gathered: &Gathered,
-    judged: &Judged,
-    verdict: &Verdict,
-    candidates: &[Candidate],
-    known: &Known,
-    now: Timestamp,
-) -> crate::core::report::Report {
-    let incidents: Vec<Past> = gathered
-        .incidents
-        .iter()
-        .map(|incident| {
-            let status = incident.status.clone().unwrap_or_default();
-            Past {
-                name: incident.name_any(),
-                state: status.state,
-                severity: incident.spec.severity,
-                reason: incident.spec.reason.clone(),
-                rto: status.rto_seconds,
-                rpo: status.rpo_seconds,
-                opened: incident.creation_timestamp().map_or(0, |at| at.0.as_second()),
-            }
-        })
-        .collect();
-    let metrics = &policy.spec.metrics;
-    let preset = serde_json::to_value(metrics.preset)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned));
-    let metrics = format!("{}/{}", metrics.source, preset.unwrap_or_default());
-    report(&Material {
-        policy: &judged.subject.policy,
-        verdict,
-        problem: judged.problem.as_deref(),
-        quality: known,
-        candidates: Some(candidates),
-        incidents: &incidents,
-        metrics: &metrics,
-        now: now.as_second(),
-    })
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use crate::{
         build,
         context::{CallError, Context, call, post},
         judged::Judged,
+        reporting::Reported,
     },
-    core::report::{Health, Report},
+    core::report::Health,
 };
 
 /// Figures are written at least this often, seconds.
@@ -75,9 +76,10 @@ pub async fn update(
     policy: &QualityPolicy,
     report: Option<&QualityReport>,
     judged: &Judged,
-    found: &Report,
+    reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
+    let found = &reported.report;
     let generation = policy.metadata.generation;
     let at = Time(now);
     let mut status = policy.status.clone().unwrap_or_default();
@@ -150,7 +152,7 @@ pub async fn update(
     status.release = Some(release_status(judged));
     status.triggers = found.triggers.iter().map(build::trigger_status).collect();
     let wrote = write_policy(context, policy, status.clone(), now).await?;
-    Ok(write_report(context, policy, report, &status, found, now).await? || wrote)
+    Ok(write_report(context, policy, report, &status, reported, now).await? || wrote)
 }
 
 fn release_status(judged: &Judged) -> ReleaseStatus {
@@ -246,9 +248,10 @@ async fn write_report(
     policy: &QualityPolicy,
     report: Option<&QualityReport>,
     policy_status: &QualityPolicyStatus,
-    found: &Report,
+    reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
+    let found = &reported.report;
     let api: Api<QualityReport> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let Some(known) = report else {
         match call(api.create(&post(), &new_report(policy))).await {
@@ -278,6 +281,8 @@ async fn write_report(
         findings: found.findings.iter().take(16).map(|finding| cut(finding)).collect(),
         quality: found.rows.iter().take(MOST_ROWS).map(QualityRow::from).collect(),
         notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
+        sections: reported.sections.clone(),
+        last_line: reported.last_line.clone(),
         updated_at: old.updated_at.clone(),
     };
     let statuses = |status: &QualityReportStatus| {

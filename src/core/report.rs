@@ -1,5 +1,7 @@
 //! The report: what a reader needs first, from a verdict and what the cluster shows. Pure.
 
+pub mod strict;
+
 use crate::core::{
     incident::{IncidentState, Severity, Trigger},
     judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
@@ -79,6 +81,8 @@ pub struct Past {
     pub name: String,
     /// Where it stands.
     pub state: IncidentState,
+    /// What gave the alarm.
+    pub trigger: Trigger,
     /// What it asks for.
     pub severity: Severity,
     /// Its one-line reason.

@@ -228,7 +228,8 @@ mod tests {
     fn one_release_alone_says_nothing() {
         let mut comparison = Comparison::new(1.0).unwrap();
         comparison.look(0.0, 0.0, 500.0, 500.0).unwrap();
-        assert_eq!(comparison.evidence(), 1.0);
+        // Exactly: nothing is told of a comparison that has nothing to say.
+        assert_eq!(comparison.log_evidence(), 0.0);
         assert_eq!(comparison.looks(), 0);
         assert!(comparison.look(1.0, 2.0, 1.0, 0.0).is_err());
         assert!(comparison.look(f64::NAN, 0.0, 1.0, 0.0).is_err());

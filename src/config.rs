@@ -46,6 +46,85 @@ pub struct Config {
     pub mlflow_sources: BTreeMap<String, MlflowSource>,
     /// Object stores by name, for `evidence.store` of a policy; and for runs whose artifacts MLflow keeps there.
     pub object_stores: BTreeMap<String, ObjectStoreSettings>,
+    /// OCI registries by the host that image references name (`docker.io` where they name none). A registry that is
+    /// not listed is not asked.
+    pub registries: BTreeMap<String, RegistrySettings>,
+    /// How often checkpoints are verified.
+    pub verification: Verification,
+}
+
+/// An OCI registry.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RegistrySettings {
+    /// Base URL, without `/v2`; by default `https://` and the host. Plain HTTP only by an `http://` here.
+    pub url: Option<String>,
+    /// Basic authentication, for the registry itself or for its token server.
+    pub basic_auth: Option<BasicAuth>,
+    /// Where the registry may send for a token, when that is another server: `https://auth.docker.io`.
+    pub token_server: Option<String>,
+    /// File with the PEM certificates of the authorities that the servers' certificates must come from.
+    pub ca_file: Option<PathBuf>,
+    /// The platform that an image must be for: `linux/amd64` by default, or `linux/arm64/v8`.
+    pub platform: Option<String>,
+    /// The whole of one request must end within this many milliseconds; 5000 by default.
+    pub timeout_milliseconds: Option<u64>,
+}
+
+/// What an image runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`.
+    pub architecture: String,
+    /// `v8`, where it matters.
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// `os/architecture` or `os/architecture/variant`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |part: &&str| {
+            (1..=32).contains(&part.len())
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
+        };
+        let parts: Vec<&str> = text.split('/').filter(plain).collect();
+        let (os, architecture, variant) = match (parts.as_slice(), text.split('/').count()) {
+            ([os, architecture], 2) => (os, architecture, None),
+            ([os, architecture, variant], 3) => (os, architecture, Some((*variant).to_owned())),
+            _ => return None,
+        };
+        Some(Self {
+            os: (*os).to_owned(),
+            architecture: (*architecture).to_owned(),
+            variant,
+        })
+    }
+}
+
+/// How often checkpoints are verified, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Verification {
+    /// Images are looked up, and artifacts' existence and size, this often.
+    pub interval_seconds: u64,
+    /// After a registry or store gave no usable answer it is asked again after this time.
+    pub retry_seconds: u64,
+    /// The bytes of artifacts are read and hashed again after this time.
+    pub rehash_seconds: u64,
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self {
+            interval_seconds: 600,
+            retry_seconds: 60,
+            rehash_seconds: 86_400,
+        }
+    }
 }
 
 /// A server that speaks the Prometheus query API: Prometheus, Thanos, Mimir, VictoriaMetrics.
@@ -198,6 +277,14 @@ impl Config {
         for (name, store) in &config.object_stores {
             field(store.check(), "objectStores", name)?;
         }
+        for (name, registry) in &config.registries {
+            field(registry.check(name), "registries", name)?;
+        }
+        config.verification.check().map_err(|message| ConfigError::Value {
+            path: path.to_owned(),
+            field: "verification".to_owned(),
+            message,
+        })?;
         Ok(config)
     }
 }
@@ -264,6 +351,50 @@ impl ObjectStoreSettings {
             return Err(format!("{twice} is both in options and in optionFiles"));
         }
         check_timeout(self.timeout_milliseconds)
+    }
+}
+
+impl RegistrySettings {
+    /// The base URL for the registry that image references call `host`.
+    pub fn base(&self, host: &str) -> String {
+        match (&self.url, host) {
+            (Some(url), _) => url.clone(),
+            // The name that references use has no registry behind it.
+            (None, "docker.io") => "https://registry-1.docker.io".to_owned(),
+            (None, host) => format!("https://{host}"),
+        }
+    }
+
+    /// See `timeout_milliseconds`.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds.unwrap_or_else(default_timeout))
+    }
+
+    fn check(&self, host: &str) -> Result<(), String> {
+        if host.is_empty() || host.contains('/') {
+            return Err("must be a host, with a port where it has one, as image references name it".to_owned());
+        }
+        let timeout = self.timeout_milliseconds.unwrap_or_else(default_timeout);
+        check_server(&self.base(host), false, timeout)?;
+        if let Some(server) = &self.token_server {
+            check_server(server, false, timeout).map_err(|problem| format!("tokenServer: {problem}"))?;
+        }
+        if let Some(platform) = &self.platform {
+            Platform::parse(platform)
+                .ok_or_else(|| format!("platform {platform:?} must be os/architecture or os/architecture/variant"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Verification {
+    fn check(self) -> Result<(), String> {
+        let all = [self.interval_seconds, self.retry_seconds, self.rehash_seconds];
+        if all.iter().all(|seconds| (1..=30 * 86_400).contains(seconds)) {
+            Ok(())
+        } else {
+            Err("seconds must lie between 1 and 2592000".to_owned())
+        }
     }
 }
 
@@ -336,6 +467,17 @@ mod tests {
                 "objectStores: {m: {url: 's3://b', options: {aws_region: a}, optionFiles: {aws_region: /f}}}",
                 "aws_region is both",
             ),
+            (
+                "registries: {registry.example: {url: 'registry.example'}}",
+                "registries.registry.example",
+            ),
+            ("registries: {r.example/team: {}}", "must be a host"),
+            (
+                "registries: {r.example: {platform: amd64}}",
+                "platform \"amd64\" must be",
+            ),
+            ("registries: {r.example: {tokenServer: 'ftp://x'}}", "tokenServer: url"),
+            ("verification: {intervalSeconds: 0}", "verification: seconds must lie"),
             (
                 "metricsSources: {d: {url: 'http://x', timeoutMilliseconds: 5}}",
                 "timeoutMilliseconds",

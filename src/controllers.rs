@@ -12,12 +12,14 @@ mod gather;
 mod judged;
 mod log_back;
 mod postmortem;
+pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;
 mod reporting;
 mod rollback;
 mod run;
 mod status;
+mod verification;
 
 pub use context::{Context, Stores};
 pub use run::run;

@@ -8,6 +8,7 @@ pub mod http;
 pub mod load;
 pub mod mlflow;
 pub mod object_storage;
+pub mod oci_registry;
 pub mod presets;
 pub mod prometheus;
 pub mod run;

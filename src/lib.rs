@@ -26,4 +26,6 @@ pub mod plugin;
 #[cfg(feature = "operator")]
 pub mod server;
 #[cfg(feature = "operator")]
+pub mod transfer;
+#[cfg(feature = "operator")]
 pub mod validate;

@@ -125,6 +125,9 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         cooldown: span(&spec.rollback.cooldown, "rollback.cooldown", 30.0 * DAY)?,
         allow_previous: spec.rollback.allow_previous,
         checkpoint_max_age: span(&checkpoints.max_age, "checkpoints.maxAge", 365.0 * DAY)?,
+        max_load_time: span(&checkpoints.max_load_time, "checkpoints.maxLoadTime", DAY)?,
+        tested_within: span(&checkpoints.tested_within, "checkpoints.testedWithin", 365.0 * DAY)?,
+        require_test: checkpoints.require_test,
         register_after: checkpoints.auto_register.then_some(register_after as i64),
         keep: usize::try_from(checkpoints.keep)
             .ok()
@@ -379,6 +382,10 @@ mod tests {
             })
         );
         assert_eq!((policy.rto, policy.rpo, policy.checkpoint_max_age), (600, 300, 86_400));
+        assert_eq!(
+            (policy.max_load_time, policy.tested_within, policy.require_test),
+            (30, 604_800, false)
+        );
         assert_eq!(policy.streaming_triggers(), 3);
         assert!((policy.looks_per_period() - 240.0).abs() < 1e-9);
     }
@@ -407,6 +414,8 @@ mod tests {
                 "objectives",
             ),
             ("checkpoints: {keep: 1}", "checkpoints.keep"),
+            ("checkpoints: {maxLoadTime: 2d}", "checkpoints.maxLoadTime"),
+            ("checkpoints: {testedWithin: 0s}", "checkpoints.testedWithin"),
             ("evidence: {}", "evidence"),
             (
                 "evidence: {mlflow: {}}\nobjectives: {compliance: {maxDrop: '0'}}",

@@ -31,10 +31,12 @@ use super::{ContainerImage, LocalReference};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
+    printcolumn(name = "Load", type_ = "string", json_path = ".status.loadTime"),
+    printcolumn(name = "Tested", type_ = "date", json_path = ".status.testedAt"),
     printcolumn(name = "Certified", type_ = "date", json_path = ".status.certifiedAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("self == oldSelf || self.revoked != oldSelf.revoked && self.targetRef == oldSelf.targetRef && self.images == oldSelf.images").message("a checkpoint is immutable but for `revoked`: register another one"))]
+#[x_kube(validation = Rule::new("self == oldSelf || self.revoked != oldSelf.revoked && self.targetRef == oldSelf.targetRef && self.images == oldSelf.images && (has(self.artifacts) ? self.artifacts : []) == (has(oldSelf.artifacts) ? oldSelf.artifacts : [])").message("a checkpoint is immutable but for `revoked`: register another one"))]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackCheckpointSpec {
     /// The Deployment that it belongs to, in its own namespace.
@@ -43,12 +45,32 @@ pub struct RollbackCheckpointSpec {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.container == a.container))").message("each container is named once"))]
     pub images: Vec<ContainerImage>,
+    /// The files that the release needs beside its images: model weights, indices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.uri == a.uri))").message("each artifact is named once"))]
+    pub artifacts: Vec<Artifact>,
     /// Where the release comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
     /// A revoked checkpoint is never used.
     #[serde(default)]
     pub revoked: bool,
+}
+
+/// A file that a release needs. It is read through the object store of the operator's configuration that covers its
+/// URI, and nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Artifact {
+    /// Where it is: `s3://models/ranker/7/weights.safetensors`.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[a-z][a-z0-9]*://[^\s?#@\\]+$"))]
+    pub uri: String,
+    /// The sha256 of its bytes, hexadecimal.
+    #[schemars(regex(pattern = r"^[a-f0-9]{64}$"))]
+    pub sha256: String,
+    /// Its length, bytes.
+    #[schemars(range(min = 0))]
+    pub size: i64,
 }
 
 /// Where the release comes from.
@@ -86,12 +108,38 @@ pub struct DatasetReference {
 pub struct RollbackCheckpointStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Verified` (its digests were seen running and healthy), `Fresh` (certified within the policy's `maxAge`), `Ready` (their sum).
-    #[schemars(length(max = 8))]
+    /// `Verified` (its digests were seen running and healthy), `ImageAvailable`, `ArtifactsIntact`, `LoadTime`,
+    /// `Fresh` (certified within the policy's `maxAge`), `PathTested`, and `Ready`, their sum: False only for a
+    /// definite problem.
+    #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// The first image's digest, shortened for the column.
     pub digest: String,
     /// When its images were last seen running with every judged trigger healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certified_at: Option<Time>,
+    /// When every image was last found whole in its registry; renewed every few minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_verified_at: Option<Time>,
+    /// When every artifact was last found in its store with its size; renewed every few minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts_verified_at: Option<Time>,
+    /// When the bytes of every artifact were last read and had their hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts_hashed_at: Option<Time>,
+    /// How long its pods took from scheduled to Ready, for the column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_time: Option<String>,
+    /// The same in whole seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_seconds: Option<i64>,
+    /// When the newest of the pods that this was measured on was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_measured_at: Option<Time>,
+    /// When the way back to it was last gone to its end, by a rollback that recovered or a drill that passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested_at: Option<Time>,
+    /// The incident or drill that did so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested_by: Option<String>,
 }

@@ -306,6 +306,8 @@ pub enum RollbackScope {
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.registerAfter.endsWith('d') ? self.registerAfter.matches('^0*1d$') : duration(self.registerAfter) >= duration('1s') && duration(self.registerAfter) <= duration('24h')", "message": "checkpoints registerAfter must lie between 1s and 24h"},
     {"rule": "self.maxAge.endsWith('d') ? duration(self.maxAge.replace('d', 'h')) >= duration('1h') && duration(self.maxAge.replace('d', 'h')) <= duration('365h') : duration(self.maxAge) >= duration('1s') && duration(self.maxAge) <= duration('8760h')", "message": "checkpoints maxAge must lie between 1s and 365d"},
+    {"rule": "self.maxLoadTime.endsWith('d') ? self.maxLoadTime.matches('^0*1d$') : duration(self.maxLoadTime) >= duration('1s') && duration(self.maxLoadTime) <= duration('24h')", "message": "checkpoints maxLoadTime must lie between 1s and 24h"},
+    {"rule": "self.testedWithin.endsWith('d') ? duration(self.testedWithin.replace('d', 'h')) >= duration('1h') && duration(self.testedWithin.replace('d', 'h')) <= duration('365h') : duration(self.testedWithin) >= duration('1s') && duration(self.testedWithin) <= duration('8760h')", "message": "checkpoints testedWithin must lie between 1s and 365d"},
 ]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoints {
@@ -315,6 +317,12 @@ pub struct Checkpoints {
     pub register_after: Span,
     /// A checkpoint that was not certified for longer is not used.
     pub max_age: Span,
+    /// A checkpoint whose pods take longer from scheduled to Ready is not `Ready`; a rollback still goes back to it.
+    pub max_load_time: Span,
+    /// The way back to a checkpoint, gone longer ago by a drill or a rollback, counts as not tested.
+    pub tested_within: Span,
+    /// Whether a checkpoint whose way back was not tested within `testedWithin` is not used.
+    pub require_test: bool,
     /// How many automatically registered checkpoints are kept.
     #[schemars(range(min = 2, max = 50))]
     pub keep: i32,
@@ -326,6 +334,9 @@ impl Default for Checkpoints {
             auto_register: true,
             register_after: "5m".into(),
             max_age: "24h".into(),
+            max_load_time: "30s".into(),
+            tested_within: "7d".into(),
+            require_test: false,
             keep: 5,
         }
     }

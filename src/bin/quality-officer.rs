@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{
+    io::Read,
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -12,7 +13,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
-use quality_officer::{config::Config, controllers, meters::Meters, server};
+use quality_officer::{
+    config::Config, controllers, evidence::formats::checkpoint_registry::MOST_BYTES, meters::Meters, server, transfer,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +35,34 @@ enum Command {
     ///
     /// Exit code: 0 HEALTHY, 3 CAUTION, 4 BREACH; 1 when nothing could be judged, 2 when the call is wrong.
     Check(Check),
+    /// Keep registered checkpoints in a file (`checkpoint_registry.yaml`), and bring them back.
+    #[command(subcommand)]
+    Checkpoints(Checkpoints),
+}
+
+#[derive(Subcommand)]
+enum Checkpoints {
+    /// Print the checkpoints of a namespace.
+    Export {
+        /// The namespace.
+        #[arg(short, long)]
+        namespace: String,
+        /// Only those of this Deployment.
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Create the checkpoints of a file: all of them, or none.
+    Import {
+        /// The namespace.
+        #[arg(short, long)]
+        namespace: String,
+        /// The file; `-` for standard input.
+        #[arg(short, long)]
+        file: PathBuf,
+        /// Check all of it, by the API server too, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -117,6 +148,7 @@ fn main() -> ExitCode {
         match &command {
             Command::Run(arguments) => run(arguments).await.map(|()| ExitCode::SUCCESS),
             Command::Check(arguments) => check(arguments).await,
+            Command::Checkpoints(arguments) => checkpoints(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     });
     match done {
@@ -153,6 +185,47 @@ async fn check(arguments: &Check) -> Result<ExitCode, Box<dyn std::error::Error>
         std::fs::write(path, svg).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+async fn checkpoints(arguments: &Checkpoints) -> Result<(), Box<dyn std::error::Error>> {
+    quality_officer::client::install_crypto();
+    match arguments {
+        Checkpoints::Export { namespace, target } => {
+            let client = quality_officer::client::connect().await?;
+            print!("{}", transfer::export(client, namespace, target.as_deref()).await?);
+        }
+        Checkpoints::Import {
+            namespace,
+            file,
+            dry_run,
+        } => {
+            let bytes = read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            let client = quality_officer::client::connect().await?;
+            let imported = transfer::import(client, namespace, &bytes, *dry_run)
+                .await
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let done = if *dry_run { "would be created" } else { "created" };
+            for name in &imported.created {
+                println!("rollbackcheckpoint/{name} {done}");
+            }
+            for name in &imported.unchanged {
+                println!("rollbackcheckpoint/{name} unchanged");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file of at most as many bytes as an import may have, and one more that shows that it is longer.
+fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    let limit = MOST_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {

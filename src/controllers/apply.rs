@@ -109,22 +109,34 @@ impl Act<'_> {
     }
 
     async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Done, CallError> {
-        match roll_back(self.context, self.policy, incident, candidate).await {
-            Ok(_) => {}
+        let verification = match roll_back(self.context, self.policy, incident, candidate).await {
+            Ok(note) => note,
+            // Another checkpoint is not taken in its place: this one is what the incident's record names.
+            Err(NotRolledBack::Gone(message)) => {
+                let advance = Advance {
+                    to: IncidentState::NoSafeTarget,
+                    message: format!(
+                        "checkpoint {} cannot be used: {message}; nothing was changed, a person must decide",
+                        candidate.name
+                    ),
+                };
+                return self.advance(incident, &advance).await;
+            }
             Err(NotRolledBack::Call(error)) if !error.is_conflict() => return Err(error),
             Err(reason) => {
                 tracing::info!(incident = %incident.name_any(), %reason, "the rollback was not carried out: looking again");
                 return Ok(Done::Wrote);
             }
-        }
+        };
         let container = candidate
             .images
             .first()
             .map(|image| image.container.clone())
             .unwrap_or_default();
         let certified = candidate.certified.map(|at| words::span(self.now.as_second() - at));
+        let verification = verification.map(|note| format!("; {note}")).unwrap_or_default();
         let note = format!(
-            "{container}: {} → {} (checkpoint {}, certified {} ago), incident {}",
+            "{container}: {} → {} (checkpoint {}, certified {} ago), incident {}{verification}",
             incident.spec.from,
             incident.spec.to,
             candidate.name,

@@ -13,7 +13,7 @@ use crate::{
         QualityIncidentSpec, QualityPolicy, RollbackCheckpoint, RollbackCheckpointSpec, RunningImage, TARGET_LABEL,
         TriggerStatus,
     },
-    controllers::gather::Gathered,
+    controllers::{gather::Gathered, readiness},
     core::{
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
@@ -253,25 +253,7 @@ pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> 
         .as_ref()
         .and_then(|status| status.certified_at.as_ref())
         .map(|at| at.0.as_second());
-    let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
-    let usable = if checkpoint.spec.revoked {
-        Err("it was revoked".to_owned())
-    } else if let Some(image) = unpinned {
-        Err(format!(
-            "image {} of container {} is not pinned by digest",
-            image.image, image.container
-        ))
-    } else {
-        match certified {
-            None => Err("it is not verified: its digests were not seen running and healthy yet".to_owned()),
-            Some(at) if now - at > policy.checkpoint_max_age => Err(format!(
-                "it was last certified {} ago, longer than {}",
-                words::span(now - at),
-                words::span(policy.checkpoint_max_age)
-            )),
-            Some(_) => Ok(()),
-        }
-    };
+    let usable = readiness::judge(checkpoint, policy, now).usable;
     Candidate {
         name: checkpoint.name_any(),
         uid: checkpoint.uid().unwrap_or_default(),
@@ -370,6 +352,7 @@ pub fn checkpoint(
         spec: RollbackCheckpointSpec {
             target_ref: LocalReference { name: target },
             images: images.to_vec(),
+            artifacts: Vec::new(),
             provenance: Some(provenance).filter(|provenance| *provenance != Provenance::default()),
             revoked: false,
         },

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, core::v1::Pod},
+    api::{
+        apps::v1::ReplicaSet,
+        core::v1::{Pod, PodCondition},
+    },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
@@ -14,41 +17,59 @@ use kube::{
 };
 
 use crate::{
-    api::{
-        Provenance, QualityPolicy, RollbackCheckpoint,
-        conditions::{self, Status},
-    },
+    api::{IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint},
     controllers::{
         build,
         context::{CallError, Context, call, post},
         events::{Told, tell},
         gather::Gathered,
+        readiness::{self, Load, News, Tested},
         release,
     },
     core::{
         incident::{self, ContainerImage},
         policy::Policy,
+        retention::{Kept, surplus},
     },
 };
 
 /// Certification is renewed after this share of the RPO objective, so that it is never older than the objective.
 const RENEWAL_SHARE: f64 = 0.8;
 
-/// The digests that the pods of a ReplicaSet run, by the node's own word (`imageID`). Empty while they are not
-/// all known or not all the same.
-pub async fn running_digests(context: &Context, replica_set: &ReplicaSet) -> Result<Vec<ContainerImage>, CallError> {
+/// What the Ready pods of a release show.
+#[derive(Default)]
+pub struct Running {
+    /// The digests that they run, by the node's own word (`imageID`). Empty while they are not all known or not all
+    /// the same.
+    pub images: Vec<ContainerImage>,
+    /// How long they took to come up.
+    pub load: Option<Load>,
+}
+
+/// Lists the pods of a ReplicaSet.
+pub async fn running(context: &Context, replica_set: &ReplicaSet) -> Result<Running, CallError> {
     let namespace = replica_set.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let Some(hash) = replica_set.labels().get("pod-template-hash") else {
-        return Ok(Vec::new());
+        return Ok(Running::default());
     };
     let list = call(pods.list(&ListParams::default().labels(&format!("pod-template-hash={hash}")))).await?;
     let uid = replica_set.uid();
-    let own = list.items.iter().filter(|pod| {
-        pod.owner_references()
-            .iter()
-            .any(|owner| Some(&owner.uid) == uid.as_ref())
-    });
+    let ready: Vec<&Pod> = list
+        .items
+        .iter()
+        .filter(|pod| {
+            let owners = pod.owner_references();
+            is_ready(pod) && owners.iter().any(|owner| Some(&owner.uid) == uid.as_ref())
+        })
+        .collect();
+    Ok(Running {
+        images: running_digests(replica_set, &ready),
+        load: load(&ready),
+    })
+}
+
+fn running_digests(replica_set: &ReplicaSet, ready: &[&Pod]) -> Vec<ContainerImage> {
     let template = replica_set
         .spec
         .template
@@ -56,7 +77,7 @@ pub async fn running_digests(context: &Context, replica_set: &ReplicaSet) -> Res
         .map(release::images)
         .unwrap_or_default();
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    for pod in own.filter(|pod| is_ready(pod)) {
+    for pod in ready {
         let statuses = pod
             .status
             .as_ref()
@@ -67,23 +88,45 @@ pub async fn running_digests(context: &Context, replica_set: &ReplicaSet) -> Res
                 continue;
             };
             let Some(pinned) = pinned(image, &status.image_id) else {
-                return Ok(Vec::new());
+                return Vec::new();
             };
             if found
                 .insert(status.name.clone(), pinned.clone())
                 .is_some_and(|before| before != pinned)
             {
-                return Ok(Vec::new());
+                return Vec::new();
             }
         }
     }
     if found.len() != template.len() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    Ok(found
+    found
         .into_iter()
         .map(|(container, image)| ContainerImage { container, image })
-        .collect())
+        .collect()
+}
+
+/// Pods that were created within this time of each other came up together, seconds.
+const TOGETHER: i64 = 600;
+
+/// How long the newest Ready pods took from scheduled to Ready: their median, so that one that lost its readiness and
+/// got it back does not count as one that loads for days.
+fn load(ready: &[&Pod]) -> Option<Load> {
+    let seconds = |time: Option<&Time>| time.map(|time| time.0.as_second());
+    let mut pods: Vec<(i64, i64)> = ready
+        .iter()
+        .filter_map(|pod| {
+            let created = seconds(pod.metadata.creation_timestamp.as_ref())?;
+            let scheduled = seconds(since(pod, "PodScheduled")).unwrap_or(created);
+            Some((created, (seconds(since(pod, "Ready"))? - scheduled).max(0)))
+        })
+        .collect();
+    let created = pods.iter().map(|(created, _)| *created).max()?;
+    pods.retain(|(other, _)| created - other <= TOGETHER);
+    pods.sort_by_key(|(_, took)| *took);
+    let (_, seconds) = pods[pods.len() / 2];
+    Some(Load { seconds, created })
 }
 
 /// The template's repository with the digest that the node reports: `docker-pullable://` and mirror names go.
@@ -98,21 +141,27 @@ fn pinned(image: &str, image_id: &str) -> Option<String> {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions
-            .iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some()
+}
+
+/// The condition `kind` of a pod, when it is True.
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+fn since<'a>(pod: &'a Pod, kind: &str) -> Option<&'a Time> {
+    condition(pod, kind)?.last_transition_time.as_ref()
 }
 
 /// What is known of the running release.
 pub struct Standing<'a> {
     /// The digests that its pods run.
     pub running: &'a [ContainerImage],
+    /// How long its pods took to come up, once its rollout was complete.
+    pub load: Option<Load>,
     /// Every judged trigger is healthy at the last look.
     pub healthy: bool,
     /// And its evaluation, where it is judged, does not speak against it.
@@ -166,7 +215,12 @@ pub async fn keep(
             standing.may_be_registered
         };
         let certify = runs && standing.settled && healthy && proven && due && !checkpoint.spec.revoked;
-        wrote |= update(context, rules, checkpoint, certify.then_some(standing.at), now).await?;
+        let news = News {
+            certified: certify.then_some(standing.at),
+            load: standing.load.filter(|_| runs),
+            tested: tested(checkpoint, gathered),
+        };
+        wrote |= readiness::update(context, rules, checkpoint, &news, now).await?;
     }
     if !wrote {
         wrote = prune(context, rules, gathered, standing, now).await?;
@@ -233,84 +287,26 @@ fn describe(images: &[ContainerImage]) -> String {
         .join(", ")
 }
 
-/// Writes the conditions of one checkpoint where they changed, and its certification.
-async fn update(
-    context: &Context,
-    rules: &Policy,
-    checkpoint: &RollbackCheckpoint,
-    certify_at: Option<i64>,
-    now: Timestamp,
-) -> Result<bool, CallError> {
-    let mut changed = checkpoint.clone();
-    let generation = checkpoint.metadata.generation;
-    let status = changed.status.get_or_insert_default();
-    if let Some(at) = certify_at {
-        status.certified_at = Some(build::time(at));
-    }
-    status.observed_generation = generation;
-    status.digest = checkpoint
-        .spec
-        .images
-        .first()
-        .map(|image| incident::short(&image.image))
-        .unwrap_or_default();
-    let certified = status.certified_at.clone();
-    let changed_status = changed.clone();
-    let candidate = build::candidate(&changed_status, rules, now.as_second());
-    let status = changed.status.get_or_insert_default();
-    let now = Time(now);
-    let mut set = |kind: &str, holds: bool, reason: &str, message: &str| {
-        conditions::set(
-            &mut status.conditions,
-            kind,
-            Status::from(holds),
-            reason,
-            message,
-            generation,
-            &now,
-        );
+/// The newest rollback to a checkpoint after which all was well again.
+fn tested(checkpoint: &RollbackCheckpoint, gathered: &Gathered) -> Option<Tested> {
+    let of_it = |incident: &&QualityIncident| {
+        incident.spec.checkpoint.as_ref().map(|known| &known.uid) == checkpoint.uid().as_ref()
     };
-    match &certified {
-        Some(_) => set(
-            "Verified",
-            true,
-            "SeenHealthy",
-            "its digests were seen running with every judged trigger healthy",
-        ),
-        None => set(
-            "Verified",
-            false,
-            "NotSeenHealthy",
-            "its digests were not seen running and healthy yet",
-        ),
-    }
-    match &candidate.usable {
-        Ok(()) => set("Ready", true, "Verified", "a rollback may go back to it"),
-        Err(reason) if checkpoint.spec.revoked => set("Ready", false, "Revoked", reason),
-        Err(reason) if certified.is_none() => set("Ready", false, "NotVerified", reason),
-        Err(reason) => set("Ready", false, "Stale", &stable(reason, rules)),
-    }
-    if checkpoint.status == changed.status {
-        return Ok(false);
-    }
-    context.replace_status(&changed).await?;
-    Ok(true)
+    let recovered = gathered.incidents.iter().filter(of_it).filter_map(|incident| {
+        let status = incident.status.as_ref()?;
+        let at = status
+            .closed_at
+            .as_ref()
+            .filter(|_| status.state == IncidentState::Recovered)?;
+        Some(Tested {
+            at: at.0.as_second(),
+            by: incident.name_any(),
+        })
+    });
+    recovered.max_by_key(|tested| tested.at)
 }
 
-/// A message that does not change from look to look: a condition with a running age would be written for ever.
-fn stable(reason: &str, rules: &Policy) -> String {
-    if reason.starts_with("it was last certified") {
-        format!(
-            "it was last certified longer ago than {}",
-            crate::core::words::span(rules.checkpoint_max_age)
-        )
-    } else {
-        reason.to_owned()
-    }
-}
-
-/// Deletes the oldest checkpoints that the operator registered beyond `keep`; never the one in use, one that
-/// an open incident names, the newest usable one, or one that a person made.
+/// Deletes the checkpoint that is one too many, if there is one.
 async fn prune(
     context: &Context,
     rules: &Policy,
@@ -318,30 +314,22 @@ async fn prune(
     standing: &Standing<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
-    let mut own: Vec<(&RollbackCheckpoint, Option<i64>)> = gathered
-        .checkpoints
-        .iter()
-        .filter(|checkpoint| checkpoint.annotations().contains_key(build::REGISTERED_BY))
-        .map(|checkpoint| {
-            (
-                checkpoint,
-                build::candidate(checkpoint, rules, now.as_second()).certified,
-            )
-        })
-        .collect();
-    own.sort_by_key(|(_, certified)| std::cmp::Reverse(*certified));
-    let needed = |checkpoint: &RollbackCheckpoint| {
-        is_running(checkpoint, standing.running)
-            || gathered.incidents.iter().any(|incident| {
-                !build::is_closed(incident)
-                    && incident.spec.checkpoint.as_ref().map(|known| &known.uid) == checkpoint.uid().as_ref()
-            })
+    let kept = |checkpoint: &RollbackCheckpoint| {
+        let candidate = build::candidate(checkpoint, rules, now.as_second());
+        let named = |incident: &QualityIncident| {
+            !build::is_closed(incident)
+                && incident.spec.checkpoint.as_ref().map(|known| &known.uid) == checkpoint.uid().as_ref()
+        };
+        Kept {
+            own: checkpoint.annotations().contains_key(build::REGISTERED_BY),
+            certified: candidate.certified,
+            usable: candidate.usable.is_ok(),
+            in_use: is_running(checkpoint, standing.running),
+            named: gathered.incidents.iter().any(named),
+        }
     };
-    let Some((oldest, _)) = own
-        .into_iter()
-        .skip(rules.keep)
-        .rfind(|(checkpoint, _)| !needed(checkpoint))
-    else {
+    let all: Vec<Kept> = gathered.checkpoints.iter().map(kept).collect();
+    let Some(oldest) = surplus(&all, rules.keep).map(|index| &gathered.checkpoints[index]) else {
         return Ok(false);
     };
     let api: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), &oldest.namespace().unwrap_or_default());
@@ -364,6 +352,46 @@ async fn prune(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A pod that was created at second 1000 + `created`, scheduled a second later, and Ready `took` after that.
+    fn pod(created: i64, took: i64) -> Pod {
+        let at = |second: i64| {
+            jiff::Timestamp::from_second(1_000 + created + second)
+                .unwrap()
+                .to_string()
+        };
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"creationTimestamp": at(0)},
+            "status": {"conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(1)},
+                {"type": "Ready", "status": "True", "lastTransitionTime": at(1 + took)},
+            ]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_load_time_is_the_median_of_the_newest_pods() {
+        let measure = |pods: &[Pod]| load(&pods.iter().collect::<Vec<_>>());
+        assert_eq!(measure(&[]), None);
+        let one = Load {
+            seconds: 12,
+            created: 1_000,
+        };
+        assert_eq!(measure(&[pod(0, 12)]), Some(one));
+        // Days later one of three lost its readiness for a while.
+        let newest = Load {
+            seconds: 9,
+            created: 1_005,
+        };
+        assert_eq!(measure(&[pod(0, 8), pod(2, 260_000), pod(5, 9)]), Some(newest));
+        // Pods of long before do not count.
+        let alone = Load {
+            seconds: 20,
+            created: 9_000,
+        };
+        assert_eq!(measure(&[pod(0, 8), pod(2, 9), pod(8_000, 20)]), Some(alone));
+    }
 
     #[test]
     fn a_running_image_is_pinned_in_its_templates_repository_by_the_nodes_digest() {

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks},
+    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -58,6 +58,8 @@ pub struct Context {
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
     /// The evaluation evidence of the releases.
     pub evidence: Desk,
+    /// What is known of the checkpoints' images and artifacts.
+    pub verification: verification::Desk,
     /// Rollbacks that are being logged to the runs of their releases.
     pub log_backs: LogBacks,
     /// The operator's own metrics.
@@ -143,6 +145,7 @@ impl Context {
         stores: Stores,
         sources: HashMap<String, Result<Arc<Source>, String>>,
         evidence: Desk,
+        verification: verification::Desk,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
@@ -150,6 +153,7 @@ impl Context {
             stores,
             sources,
             evidence,
+            verification,
             log_backs: LogBacks::default(),
             meters,
             judged: Mutex::default(),
@@ -166,12 +170,13 @@ impl Context {
             .clone()
     }
 
-    /// Forgets the analyses of policies that are gone.
+    /// Forgets what belongs to policies that are gone.
     pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
         self.judged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|uid, _| known(uid));
         self.evidence.forget_all_but(known);
+        self.verification.forget_idle();
     }
 }

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use crate::{
-    controllers::release::{made_by, made_for},
+    controllers::{
+        readiness::Load,
+        release::{made_by, made_for},
+    },
     core::{
         incident::{ContainerImage, Trigger},
         judge::{self, Analysis, DesignEffects, Verdict},
@@ -63,6 +66,10 @@ pub struct Judged {
     pub healthy_since: Option<i64>,
     /// The digests that the release's pods run, once known.
     pub running: Vec<ContainerImage>,
+    /// How long its pods took to come up, measured once its rollout is complete.
+    pub load: Option<Load>,
+    /// Whether that was measured.
+    pub measured: bool,
     /// Why the last look had no evidence, in words.
     pub problem: Option<String>,
     /// Why there is no look at all yet: the source did not tell the release's history.
@@ -93,6 +100,8 @@ impl Judged {
             first_ready,
             healthy_since: None,
             running: Vec::new(),
+            load: None,
+            measured: false,
             problem: None,
             unanswered: None,
             analysis,

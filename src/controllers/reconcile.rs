@@ -173,14 +173,13 @@ async fn judge_and_act(
         context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
     }
     let complete = release::rollout_complete(&gathered.deployment);
-    if judged.running.is_empty()
-        && gathered
-            .newest
-            .status
-            .as_ref()
-            .is_some_and(|status| status.ready_replicas.unwrap_or(0) > 0)
-    {
-        judged.running = checkpoints::running_digests(context, &gathered.newest).await?;
+    let some_ready = replicas(gathered).ready > 0;
+    if some_ready && (judged.running.is_empty() || complete && !judged.measured) {
+        let running = checkpoints::running(context, &gathered.newest).await?;
+        if judged.running.is_empty() {
+            judged.running = running.images;
+        }
+        (judged.load, judged.measured) = (running.load.filter(|_| complete), complete);
     }
     let candidates: Vec<Candidate> = gathered
         .checkpoints
@@ -209,6 +208,7 @@ async fn judge_and_act(
     if !wrote {
         let standing = checkpoints::Standing {
             running: &judged.running,
+            load: judged.load,
             healthy: verdict.all_healthy(),
             may_be_registered: verdict.may_be_registered(),
             provenance: provenance(gathered, &observed, &known),

@@ -1,6 +1,7 @@
 //! The one write that changes production: the images of the named containers, fenced by the UID and
 //! resourceVersion of what was just read.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, ResourceExt,
@@ -14,7 +15,7 @@ use crate::{
         context::{CallError, Context, call},
         release,
     },
-    core::plan::Candidate,
+    core::{plan::Candidate, readiness::confirmed},
 };
 
 /// Why the Deployment was not changed.
@@ -26,17 +27,22 @@ pub enum NotRolledBack {
     /// What was read just before the write is not what was judged.
     #[error("{0}")]
     Changed(&'static str),
+    /// The checkpoint's images are gone: a person must decide.
+    #[error("{0}")]
+    Gone(String),
 }
 
 /// Reads policy, checkpoint and Deployment anew (quorum reads, not the cache), compares them with what was
 /// judged, and changes the images. Any difference leaves everything as it is: the next reconcile decides on
-/// what there is then.
+/// what there is then. What a reader should know of the verification right before it is returned.
 pub async fn roll_back(
     context: &Context,
     policy: &QualityPolicy,
     incident: &QualityIncident,
     candidate: &Candidate,
-) -> Result<Deployment, NotRolledBack> {
+) -> Result<Option<String>, NotRolledBack> {
+    // The slowest step comes first: what is read after it is as new as it can be at the PATCH.
+    let (look, verified) = context.verification.confirm(&candidate.uid, &candidate.images).await;
     let namespace = policy.namespace().unwrap_or_default();
     let policies: Api<QualityPolicy> = Api::namespaced(context.client.clone(), &namespace);
     let checkpoints: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), &namespace);
@@ -75,6 +81,16 @@ pub async fn roll_back(
         checkpoint.spec.images.iter().all(|image| image.digest().is_some()),
         "the checkpoint is not pinned by digest",
     )?;
+
+    let recorded = checkpoint
+        .status
+        .as_ref()
+        .and_then(|status| status.image_verified_at.as_ref());
+    let verified = verified.max(recorded.map(|at| at.0.as_second()));
+    let note = match confirmed(&look, verified, Timestamp::now().as_second()) {
+        Ok(note) => note,
+        Err(gone) => return Err(NotRolledBack::Gone(gone)),
+    };
 
     let deployment = call(deployments.get(&incident.spec.deployment.name)).await?;
     ensure(
@@ -120,11 +136,10 @@ pub async fn roll_back(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let changed =
-        call(deployments.patch(&incident.spec.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
+    call(deployments.patch(&incident.spec.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.rollbacks.inc();
     context.meters.wrote("Deployment");
-    Ok(changed)
+    Ok(note)
 }
 
 fn ensure(holds: bool, otherwise: &'static str) -> Result<(), NotRolledBack> {

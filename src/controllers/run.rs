@@ -27,6 +27,7 @@ use crate::{
         evidence::Desk,
         gather::policies_of,
         reconcile::{on_error, reconcile},
+        verification,
     },
     evidence::prometheus::Source,
     meters::{Meters, QueryLabels},
@@ -77,7 +78,15 @@ pub async fn run(
 
     let sources = sources(config, &meters);
     let evidence = Desk::new(config, meters.clone());
-    let context = Arc::new(Context::new(client, stores.clone(), sources, evidence, meters));
+    let verification = verification::Desk::new(config, meters.clone());
+    let context = Arc::new(Context::new(
+        client,
+        stores.clone(),
+        sources,
+        evidence,
+        verification,
+        meters,
+    ));
     let synced = Arc::new(SetOnce::new());
     let first = first_lists(stores, api(&context.client, namespace), synced.clone());
     let announced = tokio::spawn(until(stop.clone(), async move {

@@ -35,6 +35,12 @@ pub struct Policy {
     pub allow_previous: bool,
     /// A checkpoint that was not certified for longer is not used, seconds.
     pub checkpoint_max_age: i64,
+    /// A checkpoint's pods should be Ready within this time, seconds.
+    pub max_load_time: i64,
+    /// The way back to a checkpoint should have been gone within this time, seconds.
+    pub tested_within: i64,
+    /// A checkpoint whose way back was not gone within that time is not used.
+    pub require_test: bool,
     /// Healthy for this long, a release is registered; `None` switches it off. Seconds.
     pub register_after: Option<i64>,
     /// How many registered checkpoints are kept.

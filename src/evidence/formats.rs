@@ -6,6 +6,7 @@
 //! [`MOST_DEPTH`] levels.
 
 mod calibration;
+pub mod checkpoint_registry;
 mod compliance;
 mod conflicts;
 mod logs;
@@ -147,7 +148,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes))
 }
 
-fn hexadecimal(hash: impl IntoIterator<Item = u8>) -> String {
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(hash: impl IntoIterator<Item = u8>) -> String {
     use std::fmt::Write;
     hash.into_iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a String cannot fail.
@@ -291,6 +293,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ),
         ("telemetry.schema.json", schemars::schema_for!(logs::Telemetry)),
         ("error_logs.schema.json", schemars::schema_for!(logs::ErrorLogs)),
+        (
+            "checkpoint_registry.schema.json",
+            schemars::schema_for!(checkpoint_registry::CheckpointRegistry),
+        ),
     ]
 }
 

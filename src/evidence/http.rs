@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url, header};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, header};
 use tokio_util::{
     bytes::Bytes,
     io::{StreamReader, SyncIoBridge},
@@ -114,30 +114,22 @@ impl Http {
         path: impl IntoIterator<Item = &str>,
         parameters: &[(&str, String)],
     ) -> Result<Response, HttpError> {
-        self.send(Method::GET, path, parameters, None).await
+        self.allowed(Method::GET, path, parameters, None).await
     }
 
     /// The answer to a PUT below the base URL, when its status is 200.
     pub async fn put(&self, path: impl IntoIterator<Item = &str>, body: String) -> Result<Response, HttpError> {
-        self.send(Method::PUT, path, &[], Some(body)).await
+        self.allowed(Method::PUT, path, &[], Some(body)).await
     }
 
-    async fn send(
+    async fn allowed(
         &self,
         method: Method,
         path: impl IntoIterator<Item = &str>,
         parameters: &[(&str, String)],
         body: Option<String>,
     ) -> Result<Response, HttpError> {
-        let mut url = self.base.clone();
-        url.path_segments_mut()
-            .map_err(|()| HttpError::Setup("the url cannot have a path".to_owned()))?
-            .pop_if_empty()
-            .extend(path);
-        if !parameters.is_empty() {
-            url.query_pairs_mut().extend_pairs(parameters);
-        }
-        let mut request = self.client.request(method, url).header(header::ACCEPT, "*/*");
+        let mut request = self.request(method, path, parameters)?.header(header::ACCEPT, "*/*");
         if let Some(body) = body {
             request = request.body(body);
         }
@@ -149,17 +141,45 @@ impl Http {
             request = request.bearer_auth(token.trim());
         }
         if let Some(basic) = &self.access.basic_auth {
-            let password = tokio::fs::read_to_string(&basic.password_file)
-                .await
-                .map_err(HttpError::Credential)?;
-            request = request.basic_auth(&basic.username, Some(password.trim_end_matches(['\r', '\n'])));
+            request = with_password(request, basic).await?;
         }
-        let response = request.send().await.map_err(|error| connection(&error))?;
+        let response = send(request).await?;
         match response.status() {
             StatusCode::OK => Ok(response),
             other => Err(HttpError::Status(other.as_u16())),
         }
     }
+
+    /// A request below the base URL, with no credentials yet. `path` is made of segments that are escaped here.
+    pub fn request<'a>(
+        &self,
+        method: Method,
+        path: impl IntoIterator<Item = &'a str>,
+        parameters: &[(&str, String)],
+    ) -> Result<RequestBuilder, HttpError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| HttpError::Setup("the url cannot have a path".to_owned()))?
+            .pop_if_empty()
+            .extend(path);
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        Ok(self.client.request(method, url))
+    }
+}
+
+/// Adds basic authentication, its password read now.
+pub async fn with_password(request: RequestBuilder, basic: &BasicAuth) -> Result<RequestBuilder, HttpError> {
+    let password = tokio::fs::read_to_string(&basic.password_file)
+        .await
+        .map_err(HttpError::Credential)?;
+    Ok(request.basic_auth(&basic.username, Some(password.trim_end_matches(['\r', '\n']))))
+}
+
+/// The answer to a request, whatever its status.
+pub async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
+    request.send().await.map_err(|error| connection(&error))
 }
 
 fn connection(error: &reqwest::Error) -> HttpError {

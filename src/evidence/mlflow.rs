@@ -167,11 +167,7 @@ impl Mlflow {
         } else {
             uri.to_owned()
         };
-        let covering = self.stores.iter().find_map(|(name, settings)| {
-            let rest = uri.strip_prefix(settings.url.trim_end_matches('/'))?;
-            (rest.is_empty() || rest.starts_with('/')).then_some((name, settings, rest))
-        });
-        match covering {
+        match object_storage::covering(&self.stores, &uri) {
             Some((name, settings, rest)) => Ok(Artifacts::Store(object_storage::open(name, settings)?.descend(rest))),
             None => Err(RunError::Elsewhere {
                 run: id.as_str().to_owned(),

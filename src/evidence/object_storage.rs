@@ -1,7 +1,7 @@
 //! Object stores by the administrator's settings: S3 and what speaks its API, Google Cloud Storage, Azure Blob
 //! Storage, HTTP (`WebDAV`) and folders.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 use object_store::{
@@ -15,8 +15,10 @@ use object_store::{
     path::Path,
 };
 use reqwest::Url;
+use sha2::{Digest, Sha256};
 
 use super::{
+    formats::hexadecimal,
     http::{self, Body, HttpError, Patience},
     run::RunError,
 };
@@ -75,6 +77,17 @@ pub fn open(name: &str, settings: &ObjectStoreSettings) -> Result<Folder, RunErr
     })
 }
 
+/// The configured store that covers a URI, and the rest of the URI's path.
+pub fn covering<'a, 'u>(
+    stores: &'a BTreeMap<String, ObjectStoreSettings>,
+    uri: &'u str,
+) -> Option<(&'a str, &'a ObjectStoreSettings, &'u str)> {
+    stores.iter().find_map(|(name, settings)| {
+        let rest = uri.strip_prefix(settings.url.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((name.as_str(), settings, rest))
+    })
+}
+
 /// A folder of this machine, as an object store.
 pub fn local(path: &std::path::Path) -> Result<Folder, RunError> {
     let failed = |error: &dyn std::fmt::Display| RunError::Source {
@@ -95,7 +108,7 @@ pub fn local(path: &std::path::Path) -> Result<Folder, RunError> {
 
 fn build(
     url: &Url,
-    options: &std::collections::BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
     client: reqwest::Client,
 ) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
     let retry = RetryConfig {
@@ -182,6 +195,37 @@ impl Folder {
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// A file of this folder, or nothing where there is no such file.
+    pub async fn stat(&self, name: &str) -> Result<Option<Entry>, RunError> {
+        match self.store.head(&self.path.clone().join(name)).await {
+            Ok(object) => Ok(Some(Entry {
+                name: name.to_owned(),
+                size: object.size,
+                mark: object.e_tag.unwrap_or_else(|| object.last_modified.to_rfc3339()),
+            })),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// The sha256 of a file of this folder, hexadecimal, and its length; read as a stream, at most `limit` bytes of it.
+    pub async fn hash(&self, name: &str, limit: u64) -> Result<Option<(String, u64)>, RunError> {
+        let result = match self.store.get(&self.path.clone().join(name)).await {
+            Ok(result) => result,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed(&error)),
+        };
+        let (mut stream, mut hasher, mut length) = (result.into_stream(), Sha256::new(), 0);
+        while length <= limit {
+            let Some(chunk) = stream.try_next().await.map_err(|error| self.failed(&error))? else {
+                break;
+            };
+            hasher.update(&chunk);
+            length += chunk.len() as u64;
+        }
+        Ok(Some((hexadecimal(hasher.finalize()), length)))
     }
 
     fn failed(&self, error: &StoreError) -> RunError {

@@ -14,3 +14,5 @@ mod refusals;
 mod restarts;
 mod rollback;
 mod scene;
+mod transfer;
+mod verification;

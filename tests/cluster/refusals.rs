@@ -79,6 +79,9 @@ async fn what_makes_no_sense_is_refused_with_the_name_of_its_field() {
         ("rollback.mode", json!("Yes"), "rollback.mode"),
         ("rollback.cooldown", json!("31d"), "rollback cooldown"),
         ("rollback.cooldown", json!("0s"), "rollback cooldown"),
+        ("checkpoints.maxLoadTime", json!("25h"), "checkpoints maxLoadTime"),
+        ("checkpoints.maxLoadTime", json!("0s"), "checkpoints maxLoadTime"),
+        ("checkpoints.testedWithin", json!("366d"), "checkpoints testedWithin"),
         ("checkpoints.registerAfter", json!("0s"), "checkpoints registerAfter"),
         ("checkpoints.registerAfter", json!("2d"), "checkpoints registerAfter"),
         ("checkpoints.maxAge", json!("0h"), "checkpoints maxAge"),
@@ -173,4 +176,32 @@ async fn the_target_of_a_policy_and_the_record_of_an_incident_never_change() {
     space.create(&incident.to_string()).unwrap();
     let change = json!({"spec": {"reason": "another"}});
     refused(space.merge("qualityincident", "one", &change), "never changes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_that_makes_no_sense_is_refused_with_the_name_of_its_field() {
+    let space = space("refused-artifacts").await;
+    let good = json!({"uri": "s3://models/x", "sha256": "a".repeat(64), "size": 1});
+    let with = |changes: Value| {
+        let mut artifact = good.clone();
+        merge(&mut artifact, &changes);
+        json!([artifact])
+    };
+    let many: Vec<Value> = (0..17)
+        .map(|n| json!({"uri": format!("s3://models/{n}"), "sha256": "a".repeat(64), "size": 1}))
+        .collect();
+    for (artifacts, field) in [
+        (with(json!({"uri": "models/x"})), "artifacts[0].uri"),
+        (with(json!({"uri": "s3://user:secret@models/x"})), "artifacts[0].uri"),
+        (with(json!({"uri": "https://models/x?token=1"})), "artifacts[0].uri"),
+        (with(json!({"sha256": "abc"})), "artifacts[0].sha256"),
+        (with(json!({"size": -1})), "artifacts[0].size"),
+        (json!([good, good]), "each artifact is named once"),
+        (json!(many), "artifacts"),
+    ] {
+        let mut object: Value =
+            serde_json::from_str(&crate::scene::checkpoint("refused", &crate::scene::good())).unwrap();
+        object["spec"]["artifacts"] = artifacts;
+        refused(space.create(&object.to_string()), field);
+    }
 }

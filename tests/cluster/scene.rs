@@ -106,11 +106,16 @@ impl Scene {
 
     /// As [`Scene::unguarded`], with targets and an operator of the caller's choice.
     pub async fn set(space: Space, targets: PathBuf, options: OperatorOptions) -> Self {
+        Self::running(space, targets, options, &good()).await
+    }
+
+    /// As [`Scene::set`], with another image of the good release.
+    pub async fn running(space: Space, targets: PathBuf, options: OperatorOptions, image: &str) -> Self {
         let mut service = Service::start(targets).await.unwrap();
-        service.behave(&good(), Behaviour::HEALTHY);
+        service.behave(image, Behaviour::HEALTHY);
         service.behave(&bad(), Behaviour::FAILING);
         service.follow(space.client.clone(), &space.namespace);
-        script::deploy(&space, &good()).await.unwrap();
+        script::deploy(&space, image).await.unwrap();
         script::rolled_out(&space, "ranker").await.unwrap();
         let operator = Operator::start(&space.endpoints, &space.folder(), options).unwrap();
         Self {

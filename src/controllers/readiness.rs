@@ -1,0 +1,225 @@
+//! A checkpoint's status: what was verified, when and how, as conditions. Messages hold no running ages and times are
+//! renewed only now and then, so that a checkpoint of which nothing changes is not written.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{Api, ResourceExt};
+
+use crate::{
+    api::{
+        RollbackCheckpoint, RollbackCheckpointStatus,
+        conditions::{self, Status},
+    },
+    controllers::{
+        build,
+        context::{CallError, Context, Written, call},
+        verification::Seen,
+    },
+    core::{
+        incident,
+        policy::Policy,
+        readiness::{self, Facts, Finding, Look, Part, Readiness, Standing},
+        words,
+    },
+};
+
+/// The times of good looks are written this often, seconds.
+const RENEWED_AFTER: i64 = 600;
+
+/// How long the pods of a release took to come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// From scheduled to Ready, seconds.
+    pub seconds: i64,
+    /// When the newest of the pods was created, unix seconds.
+    pub created: i64,
+}
+
+/// That the way back to a checkpoint was gone to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tested {
+    /// When, unix seconds.
+    pub at: i64,
+    /// By which incident or drill.
+    pub by: String,
+}
+
+/// What is new about a checkpoint.
+#[derive(Default)]
+pub struct News {
+    /// It was seen running and healthy at this time, unix seconds.
+    pub certified: Option<i64>,
+    /// How long its pods took to come up.
+    pub load: Option<Load>,
+    /// The way back to it was gone.
+    pub tested: Option<Tested>,
+}
+
+/// A checkpoint's readiness by what its status holds.
+pub fn judge(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> Readiness {
+    let status = checkpoint.status.clone().unwrap_or_default();
+    let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
+    let looked = |part| readiness::after(&Look::Pending, known(&status.conditions, part).as_ref(), None);
+    let facts = Facts {
+        revoked: checkpoint.spec.revoked,
+        unpinned: unpinned.map(|image| {
+            format!(
+                "image {} of container {} is not pinned by digest",
+                image.image, image.container
+            )
+        }),
+        certified: seconds(status.certified_at.as_ref()),
+        image: looked(Part::ImageAvailable),
+        artifacts: looked(Part::ArtifactsIntact),
+        load: status.load_seconds,
+        tested: seconds(status.tested_at.as_ref()),
+    };
+    readiness::judge(&facts, policy, now)
+}
+
+fn seconds(at: Option<&Time>) -> Option<i64> {
+    at.map(|at| at.0.as_second())
+}
+
+/// What a condition says of a part.
+fn known(conditions: &[Condition], part: Part) -> Option<Finding> {
+    let condition = conditions.iter().find(|condition| condition.type_ == part.name())?;
+    Some(Finding {
+        standing: match condition.status.as_str() {
+            "True" => Standing::Holds,
+            "False" => Standing::Fails,
+            _ => Standing::Unknown,
+        },
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
+}
+
+/// The status of a checkpoint after a look and other news.
+fn renewed(
+    checkpoint: &RollbackCheckpoint,
+    policy: &Policy,
+    seen: &Seen,
+    news: &News,
+    now: Timestamp,
+) -> RollbackCheckpointStatus {
+    let mut changed = checkpoint.clone();
+    let generation = checkpoint.metadata.generation;
+    let mut status = changed.status.take().unwrap_or_default();
+    status.observed_generation = generation;
+    status.digest = checkpoint
+        .spec
+        .images
+        .first()
+        .map(|image| incident::short(&image.image))
+        .unwrap_or_default();
+    if let Some(at) = news.certified {
+        status.certified_at = Some(build::time(at));
+    }
+    if let Some(load) = news.load
+        && seconds(status.load_measured_at.as_ref()).is_none_or(|at| load.created > at)
+    {
+        status.load_measured_at = Some(build::time(load.created));
+        status.load_seconds = Some(load.seconds);
+        status.load_time = Some(words::span(load.seconds));
+    }
+    if let Some(tested) = &news.tested {
+        test(&mut status, tested);
+    }
+    if let Some(at) = seen.hashed_at {
+        status.artifacts_hashed_at = Some(build::time(at));
+    }
+    let set = |conditions: &mut Vec<Condition>, kind: &str, finding: &Finding| {
+        let standing = match finding.standing {
+            Standing::Holds => Status::True,
+            Standing::Fails => Status::False,
+            Standing::Unknown => Status::Unknown,
+        };
+        let (reason, message) = (&finding.reason, &finding.message);
+        conditions::set(conditions, kind, standing, reason, message, generation, &Time(now));
+    };
+    let looks = [
+        (Part::ImageAvailable, &seen.image, &mut status.image_verified_at),
+        (
+            Part::ArtifactsIntact,
+            &seen.artifacts,
+            &mut status.artifacts_verified_at,
+        ),
+    ];
+    for (part, look, verified_at) in looks {
+        let before = known(&status.conditions, part);
+        if let Look::Verified { at, .. } = look {
+            let stands = before.as_ref().is_some_and(|before| before.reason == "Verified");
+            let old = seconds(verified_at.as_ref()).is_none_or(|known| at - known >= RENEWED_AFTER);
+            if old || !stands {
+                *verified_at = Some(build::time(*at));
+            }
+        }
+        let finding = readiness::after(look, before.as_ref(), seconds(verified_at.as_ref()));
+        set(&mut status.conditions, part.name(), &finding);
+    }
+    changed.status = Some(status.clone());
+    let readiness = judge(&changed, policy, now.as_second());
+    for (part, finding) in &readiness.parts {
+        set(&mut status.conditions, part.name(), finding);
+    }
+    set(&mut status.conditions, "Ready", &readiness.ready);
+    status
+}
+
+/// Writes what is new of one checkpoint; whether something was.
+pub async fn update(
+    context: &Context,
+    policy: &Policy,
+    checkpoint: &RollbackCheckpoint,
+    news: &News,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    let seen = context.verification.ask(checkpoint);
+    let status = renewed(checkpoint, policy, &seen, news, now);
+    if checkpoint.status.as_ref() == Some(&status) {
+        return Ok(false);
+    }
+    let mut changed = checkpoint.clone();
+    changed.status = Some(status);
+    context.replace_status(&changed).await?;
+    Ok(true)
+}
+
+/// Takes a test down, unless a newer one is known.
+fn test(status: &mut RollbackCheckpointStatus, tested: &Tested) {
+    if seconds(status.tested_at.as_ref()).is_none_or(|known| tested.at > known) {
+        status.tested_at = Some(build::time(tested.at));
+        status.tested_by = Some(tested.by.clone());
+    }
+}
+
+/// Takes down that the way back to a checkpoint was gone to its end, for whoever has no reconcile of it at hand: a
+/// drill. Taking the same test down twice is taking it down once; `Overtaken` when the checkpoint is another one by
+/// now, gone, or was written in between (then it is tried again).
+#[expect(dead_code, reason = "called by drills")]
+pub(crate) async fn record_test(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    tested: &Tested,
+) -> Result<Written, CallError> {
+    let api: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), namespace);
+    let mut checkpoint = match call(api.get(name)).await {
+        Ok(checkpoint) if checkpoint.uid().as_deref() == Some(uid) => checkpoint,
+        Ok(_) => return Ok(Written::Overtaken),
+        Err(error) if error.is_not_found() => return Ok(Written::Overtaken),
+        Err(error) => return Err(error),
+    };
+    let before = checkpoint.status.clone();
+    test(checkpoint.status.get_or_insert_default(), tested);
+    if checkpoint.status == before {
+        return Ok(Written::Taken);
+    }
+    context.replace_status(&checkpoint).await
+}
+
+#[cfg(test)]
+#[path = "readiness/tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+use super::*;
+use crate::api::QualityPolicySpec;
+
+const NOW: i64 = 1_800_000_000;
+
+fn policy() -> Policy {
+    let spec: QualityPolicySpec = serde_json::from_value(serde_json::json!({"targetRef": {"name": "ranker"}})).unwrap();
+    crate::validate::policy(&spec).unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn checkpoint() -> RollbackCheckpoint {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "quality-officer.dev/v1alpha1", "kind": "RollbackCheckpoint",
+        "metadata": {"name": "ranker-1", "uid": "u-1", "generation": 1},
+        "spec": {
+            "targetRef": {"name": "ranker"},
+            "images": [{"container": "server", "image": format!("registry.example/ranker@sha256:{}", "a".repeat(64))}],
+        },
+    }))
+    .unwrap()
+}
+
+fn good(second: i64) -> Look {
+    Look::Verified {
+        at: second,
+        message: "all there".into(),
+    }
+}
+
+fn down() -> Look {
+    Look::Unanswered {
+        reason: "RegistryUnreachable",
+        message: "its registry did not answer".into(),
+    }
+}
+
+fn seen(image: Look) -> Seen {
+    Seen {
+        image,
+        artifacts: Look::Nothing,
+        hashed_at: None,
+    }
+}
+
+/// The checkpoint after a look at `second`.
+fn after(mut checkpoint: RollbackCheckpoint, image: Look, news: &News, second: i64) -> RollbackCheckpoint {
+    let status = renewed(&checkpoint, &policy(), &seen(image), news, at(second));
+    checkpoint.status = Some(status);
+    checkpoint
+}
+
+fn certified() -> News {
+    News {
+        certified: Some(NOW),
+        load: Some(Load {
+            seconds: 12,
+            created: NOW - 100,
+        }),
+        tested: None,
+    }
+}
+
+fn condition(checkpoint: &RollbackCheckpoint, kind: &str) -> (String, String, String) {
+    let status = checkpoint.status.as_ref().unwrap();
+    let condition = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .unwrap();
+    (
+        condition.status.clone(),
+        condition.reason.clone(),
+        condition.message.clone(),
+    )
+}
+
+#[test]
+fn each_part_is_a_condition_and_ready_is_their_sum() {
+    let ready = after(checkpoint(), good(NOW), &certified(), NOW);
+    let status = ready.status.as_ref().unwrap();
+    let kinds: Vec<&str> = status
+        .conditions
+        .iter()
+        .map(|condition| condition.type_.as_str())
+        .collect();
+    let mut sorted = kinds.clone();
+    sorted.sort_unstable();
+    let all = [
+        "ArtifactsIntact",
+        "Fresh",
+        "ImageAvailable",
+        "LoadTime",
+        "PathTested",
+        "Ready",
+        "Verified",
+    ];
+    assert_eq!(sorted, all);
+    assert_eq!(
+        (status.load_time.as_deref(), status.load_seconds),
+        (Some("12s"), Some(12))
+    );
+    let (stands, _, message) = condition(&ready, "Ready");
+    assert_eq!(stands, "True");
+    assert!(message.ends_with("not shown: PathTested (NotTested)"), "{message}");
+}
+
+#[test]
+fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
+    let first = after(checkpoint(), good(NOW), &certified(), NOW);
+    let nothing = News::default();
+    assert_eq!(after(first.clone(), good(NOW + 599), &nothing, NOW + 600), first);
+    let renewed = after(first.clone(), good(NOW + 600), &nothing, NOW + 601);
+    assert_eq!(
+        renewed.status.as_ref().unwrap().image_verified_at,
+        Some(build::time(NOW + 600))
+    );
+    // A registry that is down is written once.
+    let unanswered = after(first, down(), &nothing, NOW + 700);
+    assert_eq!(after(unanswered.clone(), down(), &nothing, NOW + 7_000), unanswered);
+    let (stands, reason, message) = condition(&unanswered, "ImageAvailable");
+    assert_eq!((stands.as_str(), reason.as_str()), ("True", "LastVerified"));
+    let when = readiness::instant(NOW);
+    assert_eq!(message, format!("its registry did not answer; last verified at {when}"));
+    assert_eq!(condition(&unanswered, "Ready").0, "True");
+    // After a restart nobody has looked yet: what is on record stays.
+    assert_eq!(
+        after(unanswered.clone(), Look::Pending, &nothing, NOW + 7_000),
+        unanswered
+    );
+    // It answers again.
+    let again = after(unanswered, good(NOW + 800), &nothing, NOW + 801);
+    assert_eq!(condition(&again, "ImageAvailable").1, "Verified");
+    assert_eq!(again.status.unwrap().image_verified_at, Some(build::time(NOW + 800)));
+}
+
+#[test]
+fn a_missing_image_stays_missing_while_its_registry_is_down() {
+    let gone = Look::Broken {
+        reason: "ImageMissing",
+        message: "no such manifest".into(),
+    };
+    let nothing = News::default();
+    let missing = after(
+        after(checkpoint(), good(NOW), &certified(), NOW),
+        gone,
+        &nothing,
+        NOW + 60,
+    );
+    assert_eq!(condition(&missing, "Ready").1, "ImageMissing");
+    let down = after(missing.clone(), down(), &nothing, NOW + 120);
+    assert_eq!(down, missing);
+    assert!(judge(&down, &policy(), NOW + 120).usable.is_err());
+}
+
+#[test]
+fn a_load_time_and_a_test_give_way_only_to_newer_ones() {
+    let first = after(checkpoint(), good(NOW), &certified(), NOW);
+    let news = |created, tested: i64| News {
+        certified: None,
+        load: Some(Load { seconds: 45, created }),
+        tested: Some(Tested {
+            at: tested,
+            by: format!("incident-{tested}"),
+        }),
+    };
+    let second = after(first, good(NOW), &news(NOW - 100, NOW + 10), NOW + 20);
+    let status = second.status.clone().unwrap();
+    assert_eq!(
+        (status.load_seconds, status.tested_by.as_deref()),
+        (Some(12), Some("incident-1800000010"))
+    );
+    let third = after(second, good(NOW), &news(NOW + 50, NOW + 5), NOW + 60);
+    let status = third.status.clone().unwrap();
+    assert_eq!(
+        (status.load_seconds, status.tested_by.as_deref()),
+        (Some(45), Some("incident-1800000010"))
+    );
+    assert_eq!(condition(&third, "Ready").1, "LoadTooSlow");
+    assert_eq!(judge(&third, &policy(), NOW + 60).usable, Ok(()));
+    assert_eq!(condition(&third, "PathTested").1, "Tested");
+}

@@ -8,7 +8,6 @@ use crate::api::{IncidentState, QualityIncident, Severity, Trigger};
 
 /// One rollback.
 #[derive(Debug, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the file's own words")]
 struct Rollback<'a> {
     /// The incident's UID: unique for ever.
     #[serde(rename = "rollback_run_id")]

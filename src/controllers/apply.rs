@@ -14,7 +14,7 @@ use crate::{
         context::{CallError, Context, Written, call, post},
         events::{Told, tell},
         gather::Gathered,
-        rollback::{NotRolledBack, roll_back},
+        rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
         incident::{ContainerImage, IncidentState, Severity},
@@ -105,8 +105,16 @@ impl Act<'_> {
     }
 
     async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Done, CallError> {
-        match roll_back(self.context, self.policy, incident, candidate).await {
-            Ok(_) => {}
+        let name = incident.name_any();
+        let breached = Breached {
+            deployment: &incident.spec.deployment,
+            revision: &incident.spec.revision,
+            mark: &name,
+        };
+        match roll_back(self.context, self.policy, breached, candidate).await {
+            Ok(_) => {
+                self.context.meters.rollbacks.inc();
+            }
             Err(NotRolledBack::Call(error)) if !error.is_conflict() => return Err(error),
             Err(reason) => {
                 tracing::info!(incident = %incident.name_any(), %reason, "the rollback was not carried out: looking again");

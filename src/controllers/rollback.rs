@@ -1,5 +1,5 @@
 //! The one write that changes production: the images of the named containers, fenced by the UID and
-//! resourceVersion of what was just read.
+//! resourceVersion of what was just read. A drill rehearses this very write.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
@@ -9,7 +9,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
+    api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
     controllers::{
         context::{CallError, Context, call},
         release,
@@ -28,13 +28,24 @@ pub enum NotRolledBack {
     Changed(&'static str),
 }
 
+/// What is rolled back, as it was when that was decided and recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Breached<'a> {
+    /// The Deployment.
+    pub deployment: &'a ObjectIdentity,
+    /// The revision in breach: a newer one is left alone.
+    pub revision: &'a str,
+    /// Whose rollback it is, for the annotation that is written with the images.
+    pub mark: &'a str,
+}
+
 /// Reads policy, checkpoint and Deployment anew (quorum reads, not the cache), compares them with what was
 /// judged, and changes the images. Any difference leaves everything as it is: the next reconcile decides on
 /// what there is then.
 pub async fn roll_back(
     context: &Context,
     policy: &QualityPolicy,
-    incident: &QualityIncident,
+    breached: Breached<'_>,
     candidate: &Candidate,
 ) -> Result<Deployment, NotRolledBack> {
     let namespace = policy.namespace().unwrap_or_default();
@@ -76,9 +87,9 @@ pub async fn roll_back(
         "the checkpoint is not pinned by digest",
     )?;
 
-    let deployment = call(deployments.get(&incident.spec.deployment.name)).await?;
+    let deployment = call(deployments.get(&breached.deployment.name)).await?;
     ensure(
-        deployment.uid().as_deref() == Some(incident.spec.deployment.uid.as_str()),
+        deployment.uid().as_deref() == Some(breached.deployment.uid.as_str()),
         "the Deployment was deleted and created again",
     )?;
     ensure(
@@ -91,7 +102,7 @@ pub async fn roll_back(
         "the Deployment has a newer template",
     )?;
     ensure(
-        release::revision(&deployment) == Some(incident.spec.revision.as_str()),
+        release::revision(&deployment) == Some(breached.revision),
         "the Deployment has a newer release",
     )?;
     let containers = release::template_images(&deployment);
@@ -110,9 +121,9 @@ pub async fn roll_back(
     // refuse it when anybody wrote in between; nothing but the images and one annotation is sent.
     let patch = json!({
         "metadata": {
-            "uid": incident.spec.deployment.uid,
+            "uid": breached.deployment.uid,
             "resourceVersion": deployment.resource_version(),
-            "annotations": {ROLLBACK_ANNOTATION: incident.name_any()},
+            "annotations": {ROLLBACK_ANNOTATION: breached.mark},
         },
         "spec": {"template": {"spec": {"containers": images}}},
     });
@@ -121,8 +132,7 @@ pub async fn roll_back(
         ..PatchParams::default()
     };
     let changed =
-        call(deployments.patch(&incident.spec.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
-    context.meters.rollbacks.inc();
+        call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(changed)
 }

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     controllers::{
         context::{Context, PolicyObject, Stores, call},
+        drill::{DrillObject, Wiring},
         evidence::Desk,
         gather::policies_of,
         reconcile::{on_error, reconcile},
@@ -53,6 +54,9 @@ pub async fn run(
     let (checkpoints, checkpoint_stream) = watched::<Guarded<RollbackCheckpoint>>(&client, namespace, prune);
     let (incidents, incident_stream) = watched::<Guarded<QualityIncident>>(&client, namespace, prune);
     let (reports, report_stream) = watched::<Guarded<QualityReport>>(&client, namespace, prune);
+    let drills = Wiring::new(api(&client, namespace));
+    let deployment_stream = drills.moved_by(deployment_stream);
+    let incident_stream = drills.moved_by(incident_stream);
     let stores = Stores {
         policies: controller.store(),
         deployments,
@@ -60,6 +64,7 @@ pub async fn run(
         checkpoints,
         incidents,
         reports,
+        drills: drills.store(),
     };
 
     let feeds: Vec<_> = feeds(
@@ -79,13 +84,19 @@ pub async fn run(
     let evidence = Desk::new(config, meters.clone());
     let context = Arc::new(Context::new(client, stores.clone(), sources, evidence, meters));
     let synced = Arc::new(SetOnce::new());
-    let first = first_lists(stores, api(&context.client, namespace), synced.clone());
+    let first = first_lists(
+        stores,
+        api(&context.client, namespace),
+        api(&context.client, namespace),
+        synced.clone(),
+    );
     let announced = tokio::spawn(until(stop.clone(), async move {
         first.await;
         tracing::info!("caches are synced");
         ready();
     }));
     let tidy = tokio::spawn(until(stop.clone(), tidy(context.clone())));
+    let drilling = tokio::spawn(drills.run(context.clone(), synced.clone(), stop.clone()));
 
     let finished = stop.clone();
     controller
@@ -113,6 +124,8 @@ pub async fn run(
         .await;
     announced.abort();
     tidy.abort();
+    // It ends by itself, after the reconciles under way.
+    let _ = drilling.await;
     for feed in feeds {
         feed.abort();
     }
@@ -182,9 +195,14 @@ fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<Ob
 
 /// Waits until every cache has its first list.
 ///
-/// A store's readiness wakes only the task that asked last, and the controller itself asks for the policies':
-/// they are listed once instead, which shows as much.
-async fn first_lists(stores: Stores, policies: Api<PolicyObject>, synced: Arc<SetOnce<()>>) {
+/// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: policies
+/// and drills are listed once instead, which shows as much.
+async fn first_lists(
+    stores: Stores,
+    policies: Api<PolicyObject>,
+    drills: Api<DrillObject>,
+    synced: Arc<SetOnce<()>>,
+) {
     // A writer is dropped only when the process ends.
     let _ = tokio::join!(
         stores.deployments.wait_until_ready(),
@@ -195,6 +213,10 @@ async fn first_lists(stores: Stores, policies: Api<PolicyObject>, synced: Arc<Se
     );
     while let Err(error) = call(policies.list(&ListParams::default().limit(1))).await {
         tracing::warn!(%error, "policies cannot be listed");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    while let Err(error) = call(drills.list(&ListParams::default().limit(1))).await {
+        tracing::warn!(%error, "drills cannot be listed");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let _ = synced.set(());

@@ -231,12 +231,11 @@ impl Act<'_> {
             return Ok(true);
         }
         let mark = Mark::new(self.drill, &intent, self.now.as_second());
-        let images = intent
-            .fault_images
-            .iter()
-            .map(|image| (image.container.clone(), image.image.clone()));
-        let result = self.change(&current, Some(&mark), images.collect()).await;
-        match result {
+        // Worked out anew and not taken from the status: whoever may write that must not choose an image by it.
+        let uid = self.drill.uid().unwrap_or_default();
+        let images = fault_images(&uid, &intent.images, &intent.checkpoint).into_iter();
+        let images = images.map(|image| (image.container, image.image)).collect();
+        match change(self.context, &current, Some(&mark), images).await {
             Err(error) if error.refusal().is_some() => {
                 let words = error.refusal().unwrap_or_default();
                 self.clean_up(&aborted("FaultRefused", words)).await
@@ -258,16 +257,6 @@ impl Act<'_> {
         let mut all = all.items.iter().filter_map(|incident| incident.0.as_ref().ok());
         let open = all.find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident));
         Ok(open.map(ResourceExt::name_any))
-    }
-
-    /// Changes images and the mark of a Deployment as it was read.
-    async fn change(
-        &self,
-        current: &Deployment,
-        mark: Option<&Mark>,
-        images: Vec<(String, String)>,
-    ) -> Result<(), CallError> {
-        change(self.context, current, mark, images).await
     }
 
     /// The fault is in effect: when it began, which release it made, and how old the checkpoint's certification was.
@@ -357,7 +346,7 @@ impl Act<'_> {
         let now = self.now.as_second();
         // Readiness has a time of its own, so that an operator that was down when it came measures the same. Pods that
         // the fault did not reach are older than it: then recovered is when the rollout was seen complete.
-        let recovered = if loaded.ready > fault_at { loaded.ready.min(now) } else { now };
+        let recovered = if loaded.ready >= fault_at { loaded.ready.min(now) } else { now };
         // The API shows whole seconds: less than one is one.
         let rto = (recovered - fault_at).max(1);
         let judged = judge(rto, status.rpo_seconds, self.gathered.seen.limits);

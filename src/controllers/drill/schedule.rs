@@ -22,7 +22,6 @@ use crate::{
         build::{hash, label, time},
         context::{CallError, Context, Stores, call, post},
         drill::record,
-        gather::of_namespace,
     },
     core::{
         drill::{
@@ -52,9 +51,14 @@ pub struct Scheduled {
 /// The drills of a policy, oldest first.
 pub fn of_policy(stores: &Stores, policy: &QualityPolicy) -> Vec<RecoveryDrill> {
     let name = policy.name_any();
-    let namespace = policy.namespace().unwrap_or_default();
-    let mut drills: Vec<RecoveryDrill> = of_namespace(&stores.drills.state(), &namespace);
-    drills.retain(|drill| drill.spec.policy_ref.name == name && drill.metadata.deletion_timestamp.is_none());
+    let namespace = policy.namespace();
+    let is_its = |drill: &RecoveryDrill| {
+        drill.namespace() == namespace
+            && drill.spec.policy_ref.name == name
+            && drill.metadata.deletion_timestamp.is_none()
+    };
+    let found = stores.drills.state_filter(|drill| drill.0.as_ref().is_ok_and(is_its));
+    let mut drills: Vec<RecoveryDrill> = found.iter().filter_map(|drill| drill.0.clone().ok()).collect();
     drills.sort_by_key(|drill| (drill.creation_timestamp().map(|at| at.0), drill.name_any()));
     drills
 }

@@ -8,10 +8,12 @@
 mod act;
 pub(crate) mod build;
 mod gather;
+mod load;
 mod record;
 mod run;
 pub(crate) mod schedule;
 mod sweep;
+mod undo;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

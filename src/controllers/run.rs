@@ -23,7 +23,7 @@ use crate::{
     api::{QualityIncident, QualityReport, RollbackCheckpoint},
     config::Config,
     controllers::{
-        context::{Context, PolicyObject, Stores, call},
+        context::{CallError, Context, PolicyObject, Stores, call},
         drill::{DrillObject, Wiring},
         evidence::Desk,
         gather::policies_of,
@@ -195,8 +195,8 @@ fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<Ob
 
 /// Waits until every cache has its first list.
 ///
-/// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: policies
-/// and drills are listed once instead, which shows as much.
+/// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: whether
+/// policies and drills are there is seen by asking the API server what should be.
 async fn first_lists(
     stores: Stores,
     policies: Api<PolicyObject>,
@@ -211,15 +211,50 @@ async fn first_lists(
         stores.incidents.wait_until_ready(),
         stores.reports.wait_until_ready(),
     );
-    while let Err(error) = call(policies.list(&ListParams::default().limit(1))).await {
-        tracing::warn!(%error, "policies cannot be listed");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    while let Err(error) = call(drills.list(&ListParams::default().limit(1))).await {
-        tracing::warn!(%error, "drills cannot be listed");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    filled(&stores.policies, &policies).await;
+    filled(&stores.drills, &drills).await;
     let _ = synced.set(());
+}
+
+/// Waits until a cache holds every object that the API server lists. One that is deleted meanwhile is not in the next
+/// list.
+async fn filled<K>(store: &Store<K>, api: &Api<K>)
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + 'static,
+{
+    loop {
+        match missing(store, api).await {
+            Ok(false) => return,
+            Ok(true) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "cannot be listed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Whether a cache lacks an object that the API server has; a page at a time, names only.
+async fn missing<K>(store: &Store<K>, api: &Api<K>) -> Result<bool, CallError>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + 'static,
+{
+    let mut page = ListParams::default().limit(500);
+    loop {
+        let listed = call(api.list_metadata(&page)).await?;
+        let is_cached = |metadata: &ObjectMeta| {
+            let mut reference = ObjectRef::<K>::new(metadata.name.as_deref().unwrap_or_default());
+            reference.namespace.clone_from(&metadata.namespace);
+            store.get(&reference).is_some()
+        };
+        if !listed.items.iter().all(|object| is_cached(&object.metadata)) {
+            return Ok(true);
+        }
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(false),
+        }
+    }
 }
 
 /// Forgets the analyses of policies that are gone.

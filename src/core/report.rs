@@ -2,8 +2,9 @@
 
 mod recovery;
 
+pub use recovery::Rehearsal;
+
 use crate::core::{
-    drill::DrillResult,
     incident::{IncidentState, Severity, Trigger},
     judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
     plan::Candidate,
@@ -91,23 +92,6 @@ pub struct Past {
     pub rpo: Option<i64>,
     /// When it was opened, unix seconds.
     pub opened: i64,
-}
-
-/// A finished drill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rehearsal {
-    /// Its name.
-    pub name: String,
-    /// How it went.
-    pub result: DrillResult,
-    /// Why.
-    pub message: String,
-    /// Fault begin to recovered, seconds.
-    pub rto: Option<i64>,
-    /// Last certification to fault begin, seconds.
-    pub rpo: Option<i64>,
-    /// When it ended, unix seconds.
-    pub at: i64,
 }
 
 /// What a report is made from.
@@ -213,7 +197,7 @@ pub fn report(material: &Material<'_>) -> Report {
     let rollback = material
         .candidates
         .map_or_else(|| Err("the way back is not judged here".to_owned()), readiness);
-    let (rollback, reason_at_risk) = match (rollback, failed_drill(material.drills)) {
+    let (rollback, reason_at_risk) = match (rollback, recovery::failed_drill(material.drills)) {
         (Err(reason), _) => (Err(reason), "NoCheckpointReady"),
         (Ok(_), Some(drill)) => (
             Err(format!("the last drill, {}, failed: {}", drill.name, drill.message)),
@@ -298,12 +282,6 @@ fn readiness(candidates: &[Candidate]) -> Result<String, String> {
                 .map(|reason| format!("checkpoint {} may not be used: {reason}", candidate.name))
         });
     Err(why.unwrap_or_else(|| "no checkpoint is registered for this Deployment".to_owned()))
-}
-
-/// The last drill, if it failed. One that was aborted shows nothing, either way.
-fn failed_drill(drills: &[Rehearsal]) -> Option<&Rehearsal> {
-    let last = drills.iter().rfind(|drill| drill.result != DrillResult::Aborted)?;
-    (last.result == DrillResult::Failed).then_some(last)
 }
 
 /// What can be said of the evaluation evidence as a whole.

@@ -8,16 +8,12 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
-};
-use serde_json::json;
+use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::{
     api::{
-        CheckpointIntent, DRILL_ANNOTATION, DrillFault, DrillIntent, DrillMode, FIELD_MANAGER, QualityIncident,
-        QualityPolicy, RecoveryDrill, RecoveryDrillStatus, RollbackCheckpoint, RunningImage,
+        CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, QualityPolicy, RecoveryDrill,
+        RecoveryDrillStatus, RollbackCheckpoint, RunningImage,
     },
     controllers::{
         build::{is_closed, time},
@@ -25,7 +21,9 @@ use crate::{
         drill::{
             build::{self, Mark, fault_images, identity, rollback_mark},
             gather::{Gathered, mark},
+            load::{Loaded, loaded},
             record,
+            undo::{change, delete_shadow, restore},
         },
         events::{Told, tell},
         gather::of_namespace,
@@ -33,7 +31,7 @@ use crate::{
         rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
-        drill::{DrillMode as Mode, DrillResult, DrillState, Outcome, Step, judge},
+        drill::{DrillResult, DrillState, Outcome, Step, judge},
         words,
     },
 };
@@ -48,15 +46,6 @@ pub struct Act<'a> {
     pub gathered: &'a Gathered,
     /// Now.
     pub now: Timestamp,
-}
-
-/// When pods of the checkpoint became Ready, and how long the slowest one took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Loaded {
-    /// The last one's readiness, unix seconds.
-    ready: i64,
-    /// From scheduled to Ready, seconds.
-    took: Option<i64>,
 }
 
 impl Act<'_> {
@@ -135,7 +124,7 @@ impl Act<'_> {
         let (Some(target), Some(candidate)) = (&self.gathered.target, &self.gathered.candidate) else {
             return Ok(false);
         };
-        let in_place = self.drill.spec.mode == Mode::InPlace;
+        let in_place = self.drill.spec.mode == DrillMode::InPlace;
         let images: Vec<RunningImage> = if in_place {
             let template = release::template_images(target).into_iter();
             template
@@ -449,119 +438,5 @@ fn aborted(reason: &str, words: &str) -> Outcome {
         result: DrillResult::Aborted,
         reason: reason.to_owned(),
         message: record::cut(words),
-    }
-}
-
-/// Changes images and the mark of a Deployment, if nobody wrote since it was read.
-async fn change(
-    context: &Context,
-    current: &Deployment,
-    mark: Option<&Mark>,
-    images: Vec<(String, String)>,
-) -> Result<(), CallError> {
-    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &current.namespace().unwrap_or_default());
-    let mut patch = json!({
-        "metadata": {
-            "uid": current.uid(),
-            "resourceVersion": current.resource_version(),
-            "annotations": {DRILL_ANNOTATION: mark.map(Mark::text)},
-        },
-    });
-    if !images.is_empty() {
-        let containers: Vec<_> = images
-            .into_iter()
-            .map(|(name, image)| json!({"name": name, "image": image}))
-            .collect();
-        patch["spec"] = json!({"template": {"spec": {"containers": containers}}});
-    }
-    let parameters = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    call(api.patch(&current.name_any(), &parameters, &Patch::Strategic(patch))).await?;
-    context.meters.wrote("Deployment");
-    Ok(())
-}
-
-/// Deletes a shadow; of another life of its name nothing.
-pub async fn delete_shadow(context: &Context, shadow: &Deployment) -> Result<bool, CallError> {
-    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &shadow.namespace().unwrap_or_default());
-    let parameters = DeleteParams::background().preconditions(Preconditions {
-        uid: shadow.uid(),
-        resource_version: None,
-    });
-    match call(api.delete(&shadow.name_any(), &parameters)).await {
-        Ok(_) => context.meters.wrote("Deployment"),
-        Err(error) if error.is_conflict() || error.is_not_found() => {}
-        Err(error) => return Err(error),
-    }
-    Ok(true)
-}
-
-/// Puts back the images that a Deployment's mark names, and takes the mark away, on the Deployment read anew.
-pub async fn restore(context: &Context, deployment: &Deployment) -> Result<bool, CallError> {
-    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &deployment.namespace().unwrap_or_default());
-    let Some(current) = call(api.get_opt(&deployment.name_any())).await? else {
-        return Ok(true);
-    };
-    let Some(text) = current.annotations().get(DRILL_ANNOTATION) else {
-        return Ok(true);
-    };
-    // A mark that cannot be read names nothing to put back.
-    let images = Mark::read(text).map(|mark| mark.restoration(&release::template_images(&current)));
-    match change(context, &current, None, images.unwrap_or_default()).await {
-        Ok(()) => tracing::warn!(deployment = %current.name_any(), "restored after a drill in place"),
-        Err(error) if error.is_conflict() || error.is_not_found() => {}
-        Err(error) => return Err(error),
-    }
-    Ok(true)
-}
-
-/// When pods became Ready and how long the slowest took; nothing while one is not Ready or there is none.
-fn loaded<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Loaded> {
-    let mut all: Option<Loaded> = None;
-    for pod in pods {
-        let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
-        let since = |kind: &str| {
-            let mut conditions = conditions.iter();
-            let found = conditions.find(|condition| condition.type_ == kind && condition.status == "True")?;
-            found.last_transition_time.as_ref().map(|at| at.0.as_second())
-        };
-        let ready = since("Ready")?;
-        let took = since("PodScheduled").map(|scheduled| (ready - scheduled).max(0));
-        let before = all.unwrap_or_default();
-        all = Some(Loaded {
-            ready: before.ready.max(ready),
-            took: before.took.max(took),
-        });
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(scheduled: Option<&str>, ready: Option<&str>) -> Pod {
-        let condition = |kind: &str, at: Option<&str>| {
-            json!({"type": kind, "status": if at.is_some() { "True" } else { "False" },
-                "lastTransitionTime": at.unwrap_or("2026-01-01T00:00:00Z")})
-        };
-        let conditions = [condition("PodScheduled", scheduled), condition("Ready", ready)];
-        serde_json::from_value(json!({"metadata": {"name": "x"}, "status": {"conditions": conditions}})).unwrap()
-    }
-
-    #[test]
-    fn the_load_time_is_that_of_the_slowest_pod_from_scheduled_to_ready() {
-        let (fast, slow) = (
-            pod(Some("2026-01-01T00:00:10Z"), Some("2026-01-01T00:00:12Z")),
-            pod(Some("2026-01-01T00:00:10Z"), Some("2026-01-01T00:00:31Z")),
-        );
-        let found = loaded([&fast, &slow].into_iter()).unwrap();
-        assert_eq!((found.took, found.ready), (Some(21), 1_767_225_631));
-        assert_eq!(loaded([&fast, &pod(Some("2026-01-01T00:00:10Z"), None)].into_iter()), None);
-        assert_eq!(loaded(std::iter::empty()), None);
-        let unscheduled = loaded([&pod(None, Some("2026-01-01T00:00:12Z"))].into_iter());
-        assert_eq!(unscheduled.unwrap().took, None);
     }
 }

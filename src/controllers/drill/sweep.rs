@@ -14,9 +14,9 @@ use crate::{
         context::{CallError, Context, call},
         drill::{
             DrillObject,
-            act::{delete_shadow, restore},
             build::Mark,
             record::state_of,
+            undo::{delete_shadow, restore},
         },
     },
     core::drill::DrillState,

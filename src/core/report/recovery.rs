@@ -2,10 +2,27 @@
 
 use crate::core::{
     drill::DrillResult,
-    report::{Past, Rehearsal, Slo, Standing},
+    report::{Past, Slo, Standing},
     stats::{Interval, proportion::clopper_pearson, recovery::typical_time},
     words::{self, UNKNOWN},
 };
+
+/// A finished drill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// Its name.
+    pub name: String,
+    /// How it went.
+    pub result: DrillResult,
+    /// Why.
+    pub message: String,
+    /// Fault begin to recovered, seconds.
+    pub rto: Option<i64>,
+    /// Last certification to fault begin, seconds.
+    pub rpo: Option<i64>,
+    /// When it ended, unix seconds.
+    pub at: i64,
+}
 
 /// One recovery, or an attempt at one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +98,12 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
     }
 }
 
+/// The last drill, if it failed. One that was aborted shows nothing, either way.
+pub fn failed_drill(drills: &[Rehearsal]) -> Option<&Rehearsal> {
+    let last = drills.iter().rfind(|drill| drill.result != DrillResult::Aborted)?;
+    (last.result == DrillResult::Failed).then_some(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +170,20 @@ mod tests {
     fn without_any_run_there_is_no_pass() {
         let found = rto(&[past(10, None)], &[drill(20, DrillResult::Aborted, None)]);
         assert_eq!((found.standing, found.current.as_str()), (Standing::Unsupported, UNKNOWN));
+    }
+
+    #[test]
+    fn the_last_drill_that_showed_anything_decides_whether_the_way_back_is_at_risk() {
+        use DrillResult::{Aborted, Failed, Passed};
+        for (results, failed) in [
+            (vec![], false),
+            (vec![Failed], true),
+            (vec![Failed, Aborted], true),
+            (vec![Failed, Passed], false),
+            (vec![Passed, Failed], true),
+        ] {
+            let drills: Vec<Rehearsal> = results.iter().map(|result| drill(0, *result, None)).collect();
+            assert_eq!(failed_drill(&drills).is_some(), failed, "{results:?}");
+        }
     }
 }

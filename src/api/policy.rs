@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus};
+use super::{
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus,
+};
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

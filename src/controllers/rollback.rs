@@ -131,8 +131,7 @@ pub async fn roll_back(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let changed =
-        call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
+    let changed = call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(changed)
 }

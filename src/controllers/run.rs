@@ -197,12 +197,7 @@ fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<Ob
 ///
 /// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: whether
 /// policies and drills are there is seen by asking the API server what should be.
-async fn first_lists(
-    stores: Stores,
-    policies: Api<PolicyObject>,
-    drills: Api<DrillObject>,
-    synced: Arc<SetOnce<()>>,
-) {
+async fn first_lists(stores: Stores, policies: Api<PolicyObject>, drills: Api<DrillObject>, synced: Arc<SetOnce<()>>) {
     // A writer is dropped only when the process ends.
     let _ = tokio::join!(
         stores.deployments.wait_until_ready(),

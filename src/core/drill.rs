@@ -192,19 +192,17 @@ impl Obstacle {
     }
 
     /// Whether it goes away by itself: a drill that has not begun waits for that. A person must mend the others.
-    fn passes(&self) -> bool {
+    pub fn passes(&self) -> bool {
         match self {
+            // A checkpoint is registered, or certified again after an outage, by itself.
             Self::PolicyNotFound(_)
             | Self::NoTarget(_)
+            | Self::NoCheckpoint(_)
             | Self::IncidentOpen(_)
             | Self::RolloutInProgress
             | Self::DigestsUnknown
             | Self::AnotherDrill(_) => true,
-            Self::PolicyPaused
-            | Self::PolicyInvalid(_)
-            | Self::Conflict(_)
-            | Self::NotStaging(_)
-            | Self::NoCheckpoint(_) => false,
+            Self::PolicyPaused | Self::PolicyInvalid(_) | Self::Conflict(_) | Self::NotStaging(_) => false,
         }
     }
 
@@ -341,7 +339,11 @@ fn pending(drill: &Drill, seen: &Seen) -> Step {
     let in_line = matches!(obstacle, Obstacle::AnotherDrill(_));
     let waited = seen.now - drill.created;
     if waited > LONGEST_QUEUE || !in_line && seen.now - drill.entered > LONGEST_WAIT {
-        let message = format!("not begun {} after it was asked for: {}", words::span(waited), obstacle.message());
+        let message = format!(
+            "not begun {} after it was asked for: {}",
+            words::span(waited),
+            obstacle.message()
+        );
         return Step::Finish(outcome(DrillResult::Aborted, obstacle.reason(), message));
     }
     Step::Wait(Some(obstacle.clone()))
@@ -459,7 +461,9 @@ pub fn judge(rto: i64, rpo: Option<i64>, limits: Limits) -> Outcome {
         return outcome(
             DrillResult::Failed,
             "RpoExceeded",
-            format!("the checkpoint was certified {told_rpo} before the fault began, over the objective of {limit_rpo}"),
+            format!(
+                "the checkpoint was certified {told_rpo} before the fault began, over the objective of {limit_rpo}"
+            ),
         );
     }
     outcome(

@@ -53,7 +53,10 @@ pub async fn when(scene: &Scene, name: &str, what: &str, holds: impl Fn(&Recover
 
 /// The drill, once it is finished.
 pub async fn finished(scene: &Scene, name: &str) -> RecoveryDrill {
-    when(scene, name, "is finished", |drill| state_of(drill) == DrillState::Finished).await
+    when(scene, name, "is finished", |drill| {
+        state_of(drill) == DrillState::Finished
+    })
+    .await
 }
 
 /// Result, and the reason of condition `Complete`.
@@ -88,7 +91,9 @@ pub const ALL: [DrillState; 6] = [
 pub async fn serving(scene: &Scene) -> (String, Option<i32>, BTreeSet<String>) {
     let target = scene.space.api::<Deployment>().get("ranker").await.unwrap();
     let pods = scene.space.all::<Pod>().await.unwrap();
-    let own = pods.iter().filter(|pod| pod.labels().get("app").is_some_and(|app| app == "ranker"));
+    let own = pods
+        .iter()
+        .filter(|pod| pod.labels().get("app").is_some_and(|app| app == "ranker"));
     (
         scene.revision().await,
         target.spec.replicas,
@@ -121,12 +126,19 @@ pub fn is_rollback(asked: &Asked) -> bool {
 }
 
 pub fn is_shadow(asked: &Asked) -> bool {
-    asked.method == Method::POST && asked.path.split('?').next().unwrap_or_default().ends_with("/deployments")
+    asked.method == Method::POST
+        && asked
+            .path
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .ends_with("/deployments")
 }
 
 /// The API server is not able to answer now.
 pub fn unavailable() -> Act {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "on purpose", "code": 503});
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "on purpose", "code": 503});
     Act::Answer(answer(StatusCode::SERVICE_UNAVAILABLE, status.to_string()))
 }
 
@@ -144,16 +156,28 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
     for pod in scene.space.all::<Pod>().await.unwrap() {
         if pod.name_any().starts_with(&shadow) {
             let labels: BTreeSet<&str> = pod.labels().keys().map(String::as_str).collect();
-            assert!(labels.is_subset(&BTreeSet::from([DRILL_LABEL, "pod-template-hash"])), "{labels:?}");
+            assert!(
+                labels.is_subset(&BTreeSet::from([DRILL_LABEL, "pod-template-hash"])),
+                "{labels:?}"
+            );
         }
     }
     let drill = finished(&scene, "by-hand").await;
     assert_eq!(result(&drill), ("Passed".into(), "Recovered".into()), "{drill:#?}");
     assert_eq!(states(&drill), ALL);
     let status = drill.status.unwrap();
-    assert!(status.rto_seconds.is_some_and(|seconds| (1..60).contains(&seconds)), "{status:?}");
-    assert!(status.rpo_seconds.is_some_and(|seconds| (0..300).contains(&seconds)), "{status:?}");
-    assert!(status.load_seconds.is_some_and(|seconds| (0..60).contains(&seconds)), "{status:?}");
+    assert!(
+        status.rto_seconds.is_some_and(|seconds| (1..60).contains(&seconds)),
+        "{status:?}"
+    );
+    assert!(
+        status.rpo_seconds.is_some_and(|seconds| (0..300).contains(&seconds)),
+        "{status:?}"
+    );
+    assert!(
+        status.load_seconds.is_some_and(|seconds| (0..60).contains(&seconds)),
+        "{status:?}"
+    );
     assert!(status.fault_at <= status.finished_at && status.fault_at <= status.recovered_at);
     nothing_is_left(&scene).await;
     assert_eq!(serving(&scene).await, before, "what serves was not touched");
@@ -171,7 +195,8 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
     });
     let rows = report.await.status.unwrap().slo_summary;
     assert!(
-        rows.iter().any(|row| row.evidence.starts_with("0 incidents, 1 drills; kept by 1 of 1")),
+        rows.iter()
+            .any(|row| row.evidence.starts_with("0 incidents, 1 drills; kept by 1 of 1")),
         "{rows:#?}"
     );
 }
@@ -180,9 +205,7 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
 async fn a_quota_that_is_too_small_ends_a_drill_in_the_api_servers_words() {
     let scene = Scene::guarded("drill-quota").await;
     let before = serving(&scene).await;
-    let quota = |hard: serde_json::Value| {
-        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": hard}})
-    };
+    let quota = |hard: serde_json::Value| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"}, "spec": {"hard": hard}});
     // No room for a fourth pod, then none for a second Deployment.
     for (name, hard, counted, reason) in [
         ("no-pod", json!({"pods": "3"}), "pods", "PodsRefused"),
@@ -200,7 +223,11 @@ async fn a_quota_that_is_too_small_ends_a_drill_in_the_api_servers_words() {
             used.is_some_and(|used| used.contains_key(counted))
         };
         let within = Duration::from_secs(60);
-        scene.space.wait("the quota is in force", "tight", within, in_force).await.unwrap();
+        scene
+            .space
+            .wait("the quota is in force", "tight", within, in_force)
+            .await
+            .unwrap();
         ask(&scene, name, DrillMode::Shadow);
         let drill = finished(&scene, name).await;
         assert_eq!(result(&drill), ("Aborted".into(), reason.into()), "{drill:#?}");
@@ -214,19 +241,29 @@ async fn a_quota_that_is_too_small_ends_a_drill_in_the_api_servers_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_checkpoint_or_with_a_paused_policy_a_drill_is_aborted_and_says_why() {
+async fn without_a_checkpoint_a_drill_waits_and_says_so_and_with_a_paused_policy_it_is_aborted() {
     let scene = Scene::unguarded("drill-nowhere").await;
     let by_hand = policy(&json!({"checkpoints": {"autoRegister": false}}));
     scene.space.apply(&by_hand).unwrap();
     scene.condition("SLOsMet", "Caution").await;
     ask(&scene, "nowhere", DrillMode::Shadow);
-    let drill = finished(&scene, "nowhere").await;
-    assert_eq!(result(&drill), ("Aborted".into(), "NoCheckpoint".into()));
+    let waits = |drill: &RecoveryDrill| {
+        let conditions = drill.status.clone().unwrap_or_default().conditions;
+        conditions
+            .iter()
+            .any(|condition| condition.reason == "NoCheckpoint" && condition.status == "False")
+    };
+    when(&scene, "nowhere", "waits for a checkpoint", waits).await;
     scene.edit(&json!({"paused": true}));
-    scene.condition("Ready", "Paused").await;
-    ask(&scene, "paused", DrillMode::Shadow);
-    let drill = finished(&scene, "paused").await;
+    let drill = finished(&scene, "nowhere").await;
     assert_eq!(result(&drill), ("Aborted".into(), "PolicyPaused".into()));
+    scene.edit(&json!({"paused": false}));
+    ask(&scene, "later", DrillMode::Shadow);
+    when(&scene, "later", "waits for a checkpoint", waits).await;
+    scene.edit(&json!({"checkpoints": {"autoRegister": true}}));
+    let drill = finished(&scene, "later").await;
+    assert_eq!(result(&drill).0, "Passed", "{drill:#?}");
+    assert_eq!(states(&drill)[0], DrillState::Pending);
     nothing_is_left(&scene).await;
 }
 
@@ -237,13 +274,19 @@ async fn an_incident_that_opens_midway_breaks_a_drill_off_and_is_handled_as_ever
     let held = Arc::new(AtomicBool::new(true));
     let holds = held.clone();
     proxy.rule(move |asked| {
-        if is_rollback(asked) && String::from_utf8_lossy(&asked.body).contains("drill/midway") && holds.load(Ordering::SeqCst) {
+        if is_rollback(asked)
+            && String::from_utf8_lossy(&asked.body).contains("drill/midway")
+            && holds.load(Ordering::SeqCst)
+        {
             return unavailable();
         }
         Act::Forward
     });
     ask(&scene, "midway", DrillMode::Shadow);
-    when(&scene, "midway", "is broken", |drill| state_of(drill) == DrillState::Broken).await;
+    when(&scene, "midway", "is broken", |drill| {
+        state_of(drill) == DrillState::Broken
+    })
+    .await;
     scene.ship(&bad()).await;
     let drill = finished(&scene, "midway").await;
     assert_eq!(result(&drill), ("Aborted".into(), "IncidentOpen".into()));
@@ -290,10 +333,18 @@ async fn a_drill_over_its_objective_puts_the_way_back_at_risk_until_one_passes()
     assert!(drill.status.unwrap().rto_seconds.is_some_and(|seconds| seconds > 1));
     scene.condition("RollbackReady", "DrillFailed").await;
     let report = scene.report("rollback is at risk", |report| {
-        report.status.as_ref().is_some_and(|status| status.rollback == "AT RISK")
+        report
+            .status
+            .as_ref()
+            .is_some_and(|status| status.rollback == "AT RISK")
     });
     let findings = report.await.status.unwrap().findings;
-    assert!(findings.iter().any(|finding| finding.contains("the last drill, late, failed")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.contains("the last drill, late, failed")),
+        "{findings:?}"
+    );
     let reasons = scene.space.event_reasons("QualityPolicy", "ranker").await.unwrap();
     assert!(reasons.contains(&"DrillFailed".to_owned()), "{reasons:?}");
     scene.edit(&json!({"recovery": {"rto": "10m"}}));
@@ -306,9 +357,18 @@ async fn a_drill_over_its_objective_puts_the_way_back_at_risk_until_one_passes()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_that_is_deleted_midway_takes_its_shadow_with_it() {
     let (proxy, scene) = behind_a_proxy("drill-deleted").await;
-    proxy.rule(|asked| if is_rollback(asked) { unavailable() } else { Act::Forward });
+    proxy.rule(|asked| {
+        if is_rollback(asked) {
+            unavailable()
+        } else {
+            Act::Forward
+        }
+    });
     ask(&scene, "gone", DrillMode::Shadow);
-    when(&scene, "gone", "is broken", |drill| state_of(drill) == DrillState::Broken).await;
+    when(&scene, "gone", "is broken", |drill| {
+        state_of(drill) == DrillState::Broken
+    })
+    .await;
     scene.space.kubectl(&["delete", "recoverydrill", "gone"]).unwrap();
     nothing_is_left(&scene).await;
 }

@@ -184,7 +184,10 @@ async fn a_drill_measures_how_long_a_real_server_takes_to_be_back() {
         status.is_some_and(|status| status.state == DrillState::Finished)
     };
     let within = Duration::from_secs(120);
-    let drill = scene.space.wait("the drill is finished", "by-hand", within, finished).await;
+    let drill = scene
+        .space
+        .wait("the drill is finished", "by-hand", within, finished)
+        .await;
     let status = drill
         .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()))
         .status

@@ -157,7 +157,10 @@ impl Act<'_> {
             let message = format!("Deployment {} itself will be broken and restored", intent.target.name);
             (DrillState::Breaking, message)
         } else {
-            (DrillState::Starting, format!("shadow {shadow} starts on the release that runs"))
+            (
+                DrillState::Starting,
+                format!("shadow {shadow} starts on the release that runs"),
+            )
         };
         self.enter_with(to, &message, |status| {
             status.started_at = Some(Time(self.now));
@@ -168,7 +171,9 @@ impl Act<'_> {
     }
 
     async fn make(&self) -> Result<bool, CallError> {
-        let Some(intent) = self.status().intent else { return Ok(false) };
+        let Some(intent) = self.status().intent else {
+            return Ok(false);
+        };
         // The cache holds names and images only.
         let Some(target) = call(self.deployments().get_opt(&intent.target.name)).await? else {
             return Ok(false);
@@ -241,10 +246,13 @@ impl Act<'_> {
     async fn incident_by_quorum(&self) -> Result<Option<String>, CallError> {
         let api: Api<kube::core::DeserializeGuard<QualityIncident>> =
             Api::namespaced(self.context.client.clone(), &self.namespace());
-        let Some(policy) = &self.gathered.policy else { return Ok(None) };
+        let Some(policy) = &self.gathered.policy else {
+            return Ok(None);
+        };
         let all = call(api.list(&ListParams::default())).await?;
         let mut all = all.items.iter().filter_map(|incident| incident.0.as_ref().ok());
-        let open = all.find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident));
+        let open =
+            all.find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident));
         Ok(open.map(ResourceExt::name_any))
     }
 
@@ -254,7 +262,9 @@ impl Act<'_> {
         let (Some(subject), Some(newest)) = (&self.gathered.subject, &self.gathered.newest) else {
             return Ok(false);
         };
-        let Some(mark) = mark(self.drill, subject) else { return Ok(false) };
+        let Some(mark) = mark(self.drill, subject) else {
+            return Ok(false);
+        };
         let certified = self.certified_before(mark.at);
         let message = format!(
             "pods of an image that no registry has take the place of the release's: revision {}",
@@ -330,12 +340,18 @@ impl Act<'_> {
         let (Some(newest), Some(fault_at)) = (&self.gathered.newest, &status.fault_at) else {
             return Ok(false);
         };
-        let Some(loaded) = self.loaded(newest).await? else { return Ok(false) };
+        let Some(loaded) = self.loaded(newest).await? else {
+            return Ok(false);
+        };
         let fault_at = fault_at.0.as_second();
         let now = self.now.as_second();
         // Readiness has a time of its own, so that an operator that was down when it came measures the same. Pods that
         // the fault did not reach are older than it: then recovered is when the rollout was seen complete.
-        let recovered = if loaded.ready >= fault_at { loaded.ready.min(now) } else { now };
+        let recovered = if loaded.ready >= fault_at {
+            loaded.ready.min(now)
+        } else {
+            now
+        };
         // The API shows whole seconds: less than one is one.
         let rto = (recovered - fault_at).max(1);
         let judged = judge(rto, status.rpo_seconds, self.gathered.seen.limits);
@@ -377,7 +393,9 @@ impl Act<'_> {
 
     /// Deletes the shadow, or puts the images back that the Deployment had.
     async fn remove(&self) -> Result<bool, CallError> {
-        let Some(subject) = &self.gathered.subject else { return Ok(false) };
+        let Some(subject) = &self.gathered.subject else {
+            return Ok(false);
+        };
         match self.drill.spec.mode {
             DrillMode::Shadow => delete_shadow(self.context, subject).await,
             DrillMode::InPlace => restore(self.context, subject).await,

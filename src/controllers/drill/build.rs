@@ -13,9 +13,7 @@ use kube::{Resource, ResourceExt, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{
-        CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION,
-    },
+    api::{CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION},
     controllers::build::{hash, label},
     core::drill::fault_image,
 };
@@ -271,7 +269,8 @@ mod tests {
         assert_eq!(pod.containers[0].image.as_deref(), Some("repo/ranker@sha256:now"));
         assert_eq!(pod.containers[1].image.as_deref(), Some("repo/proxy@sha256:p"));
         assert_eq!(
-            pod.containers[0].resources, target().spec.template.spec.unwrap().containers[0].resources,
+            pod.containers[0].resources,
+            target().spec.template.spec.unwrap().containers[0].resources,
             "resources are stated as the target states them"
         );
         assert!(is_shadow_of(&shadow, &drill()));
@@ -283,7 +282,10 @@ mod tests {
         let images = intent().fault_images;
         assert_eq!(images.len(), 1);
         assert!(images[0].container == "server" && images[0].image.starts_with("repo/ranker@sha256:"));
-        assert_ne!(images[0].image, fault_images("other", &intent().images, &intent().checkpoint)[0].image);
+        assert_ne!(
+            images[0].image,
+            fault_images("other", &intent().images, &intent().checkpoint)[0].image
+        );
     }
 
     #[test]

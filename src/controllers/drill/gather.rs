@@ -174,7 +174,12 @@ fn worn(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ma
     let template = release::template_images(deployment);
     let wears = |container: &str, image: &str| template.iter().any(|(name, known)| name == container && known == image);
     let rolled_back = deployment.annotations().get(ROLLBACK_ANNOTATION) == Some(&rollback_mark(&drill.name_any()));
-    if marked && intent.fault_images.iter().all(|image| wears(&image.container, &image.image)) {
+    if marked
+        && intent
+            .fault_images
+            .iter()
+            .all(|image| wears(&image.container, &image.image))
+    {
         Worn::Fault
     } else if rolled_back
         && intent
@@ -201,7 +206,9 @@ async fn obstacles(
     now: Timestamp,
 ) -> Result<(), CallError> {
     let stores = &context.stores;
-    let Some(policy) = gathered.policy.clone() else { return Ok(()) };
+    let Some(policy) = gathered.policy.clone() else {
+        return Ok(());
+    };
     let namespace = drill.namespace().unwrap_or_default();
     let mut found = Vec::new();
     if policy.spec.paused {
@@ -222,7 +229,10 @@ async fn obstacles(
         .as_ref()
         .filter(|target| target.metadata.deletion_timestamp.is_none());
     let Some(target) = resting else {
-        let message = format!("there is no Deployment {} in this namespace", policy.spec.target_ref.name);
+        let message = format!(
+            "there is no Deployment {} in this namespace",
+            policy.spec.target_ref.name
+        );
         found.push(Obstacle::NoTarget(message));
         gathered.seen.obstacles = found;
         return Ok(());
@@ -256,16 +266,7 @@ async fn obstacles(
         found.extend(ahead(drill, others).map(Obstacle::AnotherDrill));
     }
     // What passes by itself comes after what does not.
-    found.sort_by_key(|obstacle| {
-        matches!(
-            obstacle,
-            Obstacle::IncidentOpen(_)
-                | Obstacle::NoTarget(_)
-                | Obstacle::RolloutInProgress
-                | Obstacle::DigestsUnknown
-                | Obstacle::AnotherDrill(_)
-        )
-    });
+    found.sort_by_key(Obstacle::passes);
     gathered.seen.obstacles = found;
     Ok(())
 }

@@ -55,7 +55,10 @@ mod tests {
         );
         let found = loaded([&fast, &slow].into_iter()).unwrap();
         assert_eq!((found.took, found.ready), (Some(21), 1_767_225_631));
-        assert_eq!(loaded([&fast, &pod(Some("2026-01-01T00:00:10Z"), None)].into_iter()), None);
+        assert_eq!(
+            loaded([&fast, &pod(Some("2026-01-01T00:00:10Z"), None)].into_iter()),
+            None
+        );
         assert_eq!(loaded(std::iter::empty()), None);
         let unscheduled = loaded([&pod(None, Some("2026-01-01T00:00:12Z"))].into_iter());
         assert_eq!(unscheduled.unwrap().took, None);

@@ -81,20 +81,24 @@ pub fn enter(status: &mut RecoveryDrillStatus, generation: Option<i64>, to: Dril
 }
 
 /// Says what a drill that has not begun waits for; whether that is news.
-pub fn wait(
-    status: &mut RecoveryDrillStatus,
-    generation: Option<i64>,
-    obstacle: &Obstacle,
-    now: Timestamp,
-) -> bool {
+pub fn wait(status: &mut RecoveryDrillStatus, generation: Option<i64>, obstacle: &Obstacle, now: Timestamp) -> bool {
     let known = status.conditions.iter().any(|condition| {
-        condition.type_ == "Complete" && condition.reason == obstacle.reason() && condition.message == obstacle.message()
+        condition.type_ == "Complete"
+            && condition.reason == obstacle.reason()
+            && condition.message == obstacle.message()
     });
     if known || status.steps.len() >= MOST_WAITS {
         return false;
     }
     enter(status, generation, DrillState::Pending, &obstacle.message(), now);
-    complete(status, generation, Status::False, obstacle.reason(), &obstacle.message(), now);
+    complete(
+        status,
+        generation,
+        Status::False,
+        obstacle.reason(),
+        &obstacle.message(),
+        now,
+    );
     true
 }
 

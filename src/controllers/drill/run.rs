@@ -59,7 +59,10 @@ impl Wiring {
             let namespace = object.meta().namespace.as_deref();
             let unfinished = store.state_filter(|drill| {
                 drill.meta().namespace.as_deref() == namespace
-                    && drill.0.as_ref().is_ok_and(|drill| state_of(drill) != DrillState::Finished)
+                    && drill
+                        .0
+                        .as_ref()
+                        .is_ok_and(|drill| state_of(drill) != DrillState::Finished)
             });
             for drill in unfinished {
                 // The receiver lives as long as the controller.

@@ -90,9 +90,11 @@ pub async fn keep(
             }
         }
     }
-    let keep = policy.spec.drill.as_ref().map_or(KEEP, |settings| {
-        usize::try_from(settings.keep).unwrap_or(KEEP).max(1)
-    });
+    let keep = policy
+        .spec
+        .drill
+        .as_ref()
+        .map_or(KEEP, |settings| usize::try_from(settings.keep).unwrap_or(KEEP).max(1));
     scheduled.wrote |= prune(context, drills, keep).await?;
     Ok(scheduled)
 }
@@ -147,17 +149,16 @@ async fn due(
         let message = "no drill is scheduled while drill.suspend is set".to_owned();
         (Status::False, "Suspended", message)
     } else {
-        (Status::True, "Scheduled", format!("the next drill is due at {}", time(next).0))
+        (
+            Status::True,
+            "Scheduled",
+            format!("the next drill is due at {}", time(next).0),
+        )
     });
     Ok(Ok(()))
 }
 
-async fn make(
-    context: &Context,
-    policy: &QualityPolicy,
-    settings: &DrillSchedule,
-    due: i64,
-) -> Result<(), CallError> {
+async fn make(context: &Context, policy: &QualityPolicy, settings: &DrillSchedule, due: i64) -> Result<(), CallError> {
     let drill = scheduled_drill(policy, settings, due);
     let api: Api<RecoveryDrill> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     match call(api.create(&post(), &drill)).await {
@@ -244,7 +245,10 @@ mod tests {
         let ranker = policy("ranker");
         assert_eq!(name(&ranker, 1_767_225_600), "ranker-20260101-0000");
         assert_eq!(name(&ranker, 1_767_225_660), "ranker-20260101-0001");
-        let (a, b) = (policy(&format!("{}a", "x".repeat(250))), policy(&format!("{}b", "x".repeat(250))));
+        let (a, b) = (
+            policy(&format!("{}a", "x".repeat(250))),
+            policy(&format!("{}b", "x".repeat(250))),
+        );
         assert!(name(&a, 0).len() <= 253 && name(&a, 0) != name(&b, 0));
     }
 

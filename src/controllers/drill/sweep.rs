@@ -76,8 +76,7 @@ async fn clean(context: &Context, deployment: &Deployment) -> Result<(), CallErr
         (None, None) => return Ok(()),
     };
     // The cache of drills may be behind that of Deployments.
-    let api: Api<DrillObject> =
-        Api::namespaced(context.client.clone(), &deployment.namespace().unwrap_or_default());
+    let api: Api<DrillObject> = Api::namespaced(context.client.clone(), &deployment.namespace().unwrap_or_default());
     let drill = call(api.get_opt(&name)).await?;
     let same = drill.and_then(|drill| drill.0.ok());
     let same = same.filter(|drill| drill.uid().as_deref() == Some(uid.as_str()));

@@ -148,7 +148,12 @@ mod tests {
     fn a_time_in_the_spring_gap_fires_exactly_once() {
         // On 2026-03-29 Berlin goes from 02:00 to 03:00 (01:00 UTC).
         assert_eq!(
-            instants("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z"),
+            instants(
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-03-28T12:00:00Z",
+                "2026-03-30T12:00:00Z"
+            ),
             ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
         );
     }
@@ -157,7 +162,12 @@ mod tests {
     fn a_time_in_the_double_hour_of_autumn_fires_exactly_once() {
         // On 2026-10-25 Berlin has 02:30 twice: 00:30 UTC and 01:30 UTC.
         assert_eq!(
-            instants("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
+            instants(
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-10-24T12:00:00Z",
+                "2026-10-26T12:00:00Z"
+            ),
             ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
         );
     }

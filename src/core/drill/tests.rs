@@ -71,7 +71,12 @@ fn a_drill_goes_from_step_to_step_as_the_cluster_follows() {
         (Shadow, S::Broken, in_effect(Worn::Fault), Step::RollBack),
         // Rolled back before a crash.
         (Shadow, S::Broken, Some(subject(Worn::Checkpoint)), Step::MarkRolledBack),
-        (Shadow, S::RollingBack, Some(subject(Worn::Checkpoint)), Step::Wait(None)),
+        (
+            Shadow,
+            S::RollingBack,
+            Some(subject(Worn::Checkpoint)),
+            Step::Wait(None),
+        ),
         // The cache is behind.
         (Shadow, S::RollingBack, complete(Worn::Fault), Step::Wait(None)),
         (Shadow, S::RollingBack, complete(Worn::Checkpoint), Step::Recovered),
@@ -97,7 +102,11 @@ fn it_is_finished_once_nothing_of_it_is_left() {
         (DrillMode::InPlace, complete(Worn::Start)),
     ] {
         let step = next(&drill(mode, DrillState::CleaningUp), &seen(left));
-        assert_eq!(reason_of(&step), Some((DrillResult::Passed, "Recovered".into())), "{mode:?}");
+        assert_eq!(
+            reason_of(&step),
+            Some((DrillResult::Passed, "Recovered".into())),
+            "{mode:?}"
+        );
         assert!(matches!(step, Step::Finish(_)));
     }
 }
@@ -108,6 +117,7 @@ fn a_drill_that_has_not_begun_waits_for_what_passes_and_not_for_what_a_person_mu
     for obstacle in [
         Obstacle::PolicyNotFound("ranker".into()),
         Obstacle::NoTarget("no Deployment".into()),
+        Obstacle::NoCheckpoint("none".into()),
         Obstacle::IncidentOpen("ranker-1".into()),
         Obstacle::RolloutInProgress,
         Obstacle::DigestsUnknown,
@@ -130,7 +140,6 @@ fn a_drill_that_has_not_begun_waits_for_what_passes_and_not_for_what_a_person_mu
         Obstacle::PolicyInvalid("no".into()),
         Obstacle::Conflict("two".into()),
         Obstacle::NotStaging("no label".into()),
-        Obstacle::NoCheckpoint("none".into()),
     ] {
         let mut seen = seen(None);
         seen.obstacles = vec![obstacle.clone()];
@@ -219,9 +228,17 @@ fn a_persons_change_or_deletion_of_the_deployment_under_drill_breaks_off() {
     use DrillState as S;
     for state in [S::Breaking, S::Broken, S::RollingBack] {
         let changed = next(&drill(DrillMode::InPlace, state), &seen(complete(Worn::Other)));
-        assert_eq!(reason_of(&changed), Some((DrillResult::Aborted, "Changed".into())), "{state:?}");
+        assert_eq!(
+            reason_of(&changed),
+            Some((DrillResult::Aborted, "Changed".into())),
+            "{state:?}"
+        );
         let gone = next(&drill(DrillMode::Shadow, state), &seen(None));
-        assert_eq!(reason_of(&gone), Some((DrillResult::Aborted, "SubjectGone".into())), "{state:?}");
+        assert_eq!(
+            reason_of(&gone),
+            Some((DrillResult::Aborted, "SubjectGone".into())),
+            "{state:?}"
+        );
     }
 }
 
@@ -235,7 +252,11 @@ fn a_drill_passes_only_within_both_objectives() {
         (10, None, DrillResult::Failed, "RpoExceeded"),
     ] {
         let judged = judge(rto, rpo, LIMITS);
-        assert_eq!((judged.result, judged.reason.as_str()), (result, reason), "{rto} {rpo:?}");
+        assert_eq!(
+            (judged.result, judged.reason.as_str()),
+            (result, reason),
+            "{rto} {rpo:?}"
+        );
     }
     assert_eq!(
         judge(41, Some(150), LIMITS).message,

@@ -78,7 +78,10 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
         || UNKNOWN.to_owned(),
         |interval| words::interval(interval, |seconds| words::span(seconds.round() as i64)),
     );
-    let kept = runs.iter().filter(|run| run.time.is_some_and(|time| time <= objective)).count();
+    let kept = runs
+        .iter()
+        .filter(|run| run.time.is_some_and(|time| time <= objective))
+        .count();
     let n = runs.len();
     let drills = runs.iter().filter(|run| run.drill).count();
     let rate = clopper_pearson(kept as f64, n as f64).map_or_else(
@@ -93,7 +96,11 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
             last.time.map_or_else(|| UNKNOWN.to_owned(), words::span),
             times.len()
         ),
-        standing: if kept == n { Standing::Passing } else { Standing::Failing },
+        standing: if kept == n {
+            Standing::Passing
+        } else {
+            Standing::Failing
+        },
         evidence: format!("{} incidents, {drills} drills; kept by {kept} of {n}{rate}", n - drills),
     }
 }
@@ -147,7 +154,11 @@ mod tests {
             ],
         );
         assert_eq!(found.standing, Standing::Passing);
-        assert!(found.current.starts_with("30s (CI95 ") && found.current.ends_with(", n = 4)"), "{}", found.current);
+        assert!(
+            found.current.starts_with("30s (CI95 ") && found.current.ends_with(", n = 4)"),
+            "{}",
+            found.current
+        );
         assert_eq!(
             found.evidence,
             "2 incidents, 2 drills; kept by 4 of 4 (CI95 39.8% to 100.0%)"
@@ -159,7 +170,10 @@ mod tests {
         for failed in [Some(601), None] {
             let found = rto(
                 &[past(10, Some(40))],
-                &[drill(20, DrillResult::Failed, failed), drill(30, DrillResult::Passed, Some(5))],
+                &[
+                    drill(20, DrillResult::Failed, failed),
+                    drill(30, DrillResult::Passed, Some(5)),
+                ],
             );
             assert_eq!(found.standing, Standing::Failing);
             assert!(found.evidence.contains("kept by 2 of 3"), "{}", found.evidence);
@@ -169,7 +183,10 @@ mod tests {
     #[test]
     fn without_any_run_there_is_no_pass() {
         let found = rto(&[past(10, None)], &[drill(20, DrillResult::Aborted, None)]);
-        assert_eq!((found.standing, found.current.as_str()), (Standing::Unsupported, UNKNOWN));
+        assert_eq!(
+            (found.standing, found.current.as_str()),
+            (Standing::Unsupported, UNKNOWN)
+        );
     }
 
     #[test]

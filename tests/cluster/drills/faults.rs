@@ -12,7 +12,7 @@ use axum::http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use quality_officer::api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, DrillState, RecoveryDrill, ROLLBACK_ANNOTATION};
+use quality_officer::api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, DrillState, ROLLBACK_ANNOTATION, RecoveryDrill};
 
 use crate::{
     drills::{
@@ -138,7 +138,11 @@ async fn befall(fault: Fault, write: Write, drill: &str, mode: DrillMode, proxy:
         Fault::AnswerLost | Fault::DeliveredTwice => {}
     }
     let ended = finished(scene, drill).await;
-    assert_eq!(result(&ended), ("Passed".into(), "Recovered".into()), "{case}: {ended:#?}");
+    assert_eq!(
+        result(&ended),
+        ("Passed".into(), "Recovered".into()),
+        "{case}: {ended:#?}"
+    );
     let expected = if mode == DrillMode::Shadow { &ALL[..] } else { &ALL[1..] };
     assert_eq!(states(&ended), expected, "{case}: each step once");
     nothing_is_left(scene).await;
@@ -150,8 +154,16 @@ async fn befall(fault: Fault, write: Write, drill: &str, mode: DrillMode, proxy:
         writes.iter().filter(taken).count()
     };
     // Made, broken, rolled back and deleted once; or broken, rolled back and restored.
-    let expected = if mode == DrillMode::Shadow { (1, 2, 1) } else { (0, 3, 0) };
-    assert_eq!((count("create"), count("patch"), count("delete")), expected, "{case}: {writes:#?}");
+    let expected = if mode == DrillMode::Shadow {
+        (1, 2, 1)
+    } else {
+        (0, 3, 0)
+    };
+    assert_eq!(
+        (count("create"), count("patch"), count("delete")),
+        expected,
+        "{case}: {writes:#?}"
+    );
     assert_eq!(state_of(&ended), DrillState::Finished);
 }
 
@@ -163,7 +175,11 @@ async fn survives_at_every_write(fault: Fault) {
     for write in SHADOW {
         let drill = format!("shadow-{}", write.word());
         befall(fault, write, &drill, DrillMode::Shadow, &proxy, &mut scene).await;
-        assert_eq!(serving(&scene).await, before, "{fault:?} {write:?}: what serves was not touched");
+        assert_eq!(
+            serving(&scene).await,
+            before,
+            "{fault:?} {write:?}: what serves was not touched"
+        );
     }
     in_place::stage_newer(&scene).await;
     for write in IN_PLACE {

@@ -73,9 +73,18 @@ async fn in_place_is_refused_without_the_label_and_restores_with_it() {
 async fn the_policy_holds_while_a_drill_in_place_runs_and_a_deleted_drill_is_restored_all_the_same() {
     let (proxy, scene) = behind_a_proxy("drill-in-place-gone").await;
     stage_newer(&scene).await;
-    proxy.rule(|asked| if is_rollback(asked) { unavailable() } else { Act::Forward });
+    proxy.rule(|asked| {
+        if is_rollback(asked) {
+            unavailable()
+        } else {
+            Act::Forward
+        }
+    });
     ask(&scene, "gone", DrillMode::InPlace);
-    when(&scene, "gone", "is broken", |drill| state_of(drill) == DrillState::Broken).await;
+    when(&scene, "gone", "is broken", |drill| {
+        state_of(drill) == DrillState::Broken
+    })
+    .await;
     scene.condition("Ready", "DrillRunning").await;
     scene.space.kubectl(&["delete", "recoverydrill", "gone"]).unwrap();
     is_restored(&scene).await;

@@ -19,12 +19,15 @@ async fn a_schedule_fires_once_an_instant_also_over_restarts_and_keeps_few_recor
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for round in 1..=2 {
         let known = seen.clone();
-        let is_new = |drill: &RecoveryDrill| state_of(drill) == DrillState::Finished && !known.contains(&drill.name_any());
+        let is_new =
+            |drill: &RecoveryDrill| state_of(drill) == DrillState::Finished && !known.contains(&drill.name_any());
         let found = scene
             .space
-            .wait_all(&format!("a drill of round {round}"), Duration::from_secs(150), |all: &[RecoveryDrill]| {
-                all.iter().any(is_new)
-            })
+            .wait_all(
+                &format!("a drill of round {round}"),
+                Duration::from_secs(150),
+                |all: &[RecoveryDrill]| all.iter().any(is_new),
+            )
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
         for drill in found.iter().filter(|drill| is_new(drill)) {
@@ -49,7 +52,10 @@ async fn a_schedule_fires_once_an_instant_also_over_restarts_and_keeps_few_recor
     assert_eq!(made.len(), all, "each instant once: {made:?}");
     // The schedule goes on; what is kept of it is one finished record.
     let few = |all: &[RecoveryDrill]| {
-        let done = all.iter().filter(|drill| state_of(drill) == DrillState::Finished).count();
+        let done = all
+            .iter()
+            .filter(|drill| state_of(drill) == DrillState::Finished)
+            .count();
         done == 1
     };
     scene.edit(&json!({"drill": {"suspend": true}}));
@@ -73,8 +79,16 @@ async fn a_schedule_that_never_fires_or_an_unknown_zone_is_told_and_nothing_else
     scene.edit(&json!({"drill": null}));
     let gone = |policy: &quality_officer::api::QualityPolicy| {
         let status = policy.status.clone().unwrap_or_default();
-        status.drill.is_none() && status.conditions.iter().all(|condition| condition.type_ != "DrillScheduled")
+        status.drill.is_none()
+            && status
+                .conditions
+                .iter()
+                .all(|condition| condition.type_ != "DrillScheduled")
     };
     let within = Duration::from_secs(60);
-    scene.space.wait("no word of drills", "ranker", within, gone).await.unwrap();
+    scene
+        .space
+        .wait("no word of drills", "ranker", within, gone)
+        .await
+        .unwrap();
 }

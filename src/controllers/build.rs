@@ -221,16 +221,14 @@ pub fn made(incident: &QualityIncident, release: &Release) -> bool {
     if incident.spec.deployment.uid != release.deployment_uid {
         return false;
     }
-    match &status.rolled_back_to {
-        Some(to) => to.replica_set == release.replica_set && to.revision == release.revision,
-        None => {
-            let number = |revision: &str| revision.parse::<i64>().ok();
-            status.patched_at.is_some()
-                && number(&release.revision)
-                    .zip(number(&incident.spec.revision))
-                    .is_some_and(|(now, breached)| now == breached + 1)
-        }
+    if let Some(to) = &status.rolled_back_to {
+        return to.replica_set == release.replica_set && to.revision == release.revision;
     }
+    let number = |revision: &str| revision.parse::<i64>().ok();
+    status.patched_at.is_some()
+        && number(&release.revision)
+            .zip(number(&incident.spec.revision))
+            .is_some_and(|(now, breached)| now == breached + 1)
 }
 
 /// Whether nothing more will happen to an incident.

@@ -62,7 +62,8 @@ const IN_LINE: Duration = Duration::from_secs(3);
 
 /// One reconcile; a panic in it becomes an error of this drill alone.
 pub async fn reconcile(object: Arc<DrillObject>, drills: Arc<Drills>) -> Result<Action, DrillError> {
-    let result = AssertUnwindSafe(step(&object, &drills)).catch_unwind().await;
+    // On the heap: a Deployment's pod template is large, and few drills run at a time.
+    let result = AssertUnwindSafe(Box::pin(step(&object, &drills))).catch_unwind().await;
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -96,7 +97,7 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
     let gathered = gather::gather(&drills.context, drill, now).await?;
     let decided = next(&record::drill(drill), &gathered.seen);
     let wrote = if decided == Step::Begin {
-        drills.begin(drill, &gathered, now).await?
+        Box::pin(drills.begin(drill, &gathered, now)).await?
     } else {
         let act = act::Act {
             context: &drills.context,

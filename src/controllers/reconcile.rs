@@ -230,17 +230,8 @@ async fn judge_and_act(
     let drills = drill::schedule::of_policy(&context.stores, policy);
     let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
-    let found = found(
-        policy,
-        &rules,
-        gathered,
-        judged,
-        &verdict,
-        &observed.candidates,
-        &drill::schedule::rehearsals(&drills),
-        &known,
-        now,
-    );
+    let drills = drill::schedule::rehearsals(&drills);
+    let found = found(policy, gathered, judged, &verdict, &observed, &drills, &known);
     let report = gathered.report.as_ref();
     wrote |= status::update(context, policy, report, judged, &found, &scheduled, now).await?;
     Ok(wrote)
@@ -471,14 +462,12 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
 
 fn found(
     policy: &QualityPolicy,
-    rules: &Policy,
     gathered: &Gathered,
     judged: &Judged,
     verdict: &Verdict,
-    candidates: &[Candidate],
+    observed: &Observed,
     drills: &[Rehearsal],
     known: &Known,
-    now: Timestamp,
 ) -> crate::core::report::Report {
     let incidents: Vec<Past> = gathered
         .incidents
@@ -502,15 +491,15 @@ fn found(
         .and_then(|value| value.as_str().map(str::to_owned));
     let metrics = format!("{}/{}", metrics.source, preset.unwrap_or_default());
     report(&Material {
-        policy: rules,
+        policy: &judged.subject.policy,
         verdict,
         problem: judged.problem.as_deref(),
         quality: known,
-        candidates: Some(candidates),
+        candidates: Some(&observed.candidates),
         incidents: &incidents,
         drills,
         metrics: &metrics,
-        now: now.as_second(),
+        now: observed.now,
     })
 }
 

@@ -132,9 +132,7 @@ impl Found<'_> {
                 .whole(File::ComplianceTimeseries, &hashes, formats::timeseries)
                 .await?,
             profiling: self.whole(File::ProfilingReport, &hashes, formats::profiling).await?,
-            trace: self
-                .file(File::ProfilerTrace, &hashes, |body| formats::trace(body))
-                .await?,
+            trace: self.file(File::ProfilerTrace, &hashes, formats::trace).await?,
             runtime: self.whole(File::RuntimePerf, &hashes, formats::runtime_perf).await?,
             gpu: self.whole(File::GpuProfiler, &hashes, formats::gpu_profiler).await?,
             telemetry: self.whole(File::Telemetry, &hashes, formats::telemetry).await?,

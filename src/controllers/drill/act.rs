@@ -61,7 +61,7 @@ impl Act<'_> {
                 Ok(news)
             }
             Step::Begin => self.begin().await,
-            Step::Make => self.make().await,
+            Step::Make => Box::pin(self.make()).await,
             Step::Break => self.enter(DrillState::Breaking, "the release runs on the shadow").await,
             Step::Fault => self.fault().await,
             Step::MarkBroken => self.mark_broken().await,

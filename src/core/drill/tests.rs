@@ -32,6 +32,7 @@ fn seen(subject: Option<Subject>) -> Seen {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a row of a table")]
 fn complete(worn: Worn) -> Option<Subject> {
     Some(Subject {
         complete: true,
@@ -40,6 +41,7 @@ fn complete(worn: Worn) -> Option<Subject> {
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a row of a table")]
 fn in_effect(worn: Worn) -> Option<Subject> {
     Some(Subject {
         in_effect: true,

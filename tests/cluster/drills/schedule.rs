@@ -1,13 +1,23 @@
 //! Drills on a schedule.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::http::Method;
 use kube::ResourceExt;
 use quality_officer::api::{DrillState, RecoveryDrill};
 use serde_json::json;
 
 use crate::{
     drills::{nothing_is_left, state_of},
+    proxy::Act,
+    restarts::behind_a_proxy,
     scene::{Scene, policy},
 };
 
@@ -91,4 +101,39 @@ async fn a_schedule_that_never_fires_or_an_unknown_zone_is_told_and_nothing_else
         .wait("no word of drills", "ranker", within, gone)
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_drill_is_made_once_though_the_operator_was_killed_right_after() {
+    let (proxy, mut scene) = behind_a_proxy("drill-made-once").await;
+    let begin = jiff::Timestamp::now();
+    let befallen = Arc::new(AtomicBool::new(false));
+    let mark = befallen.clone();
+    proxy.rule(move |asked| {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        if asked.method == Method::POST && path.ends_with("/recoverydrills") && !mark.swap(true, Ordering::SeqCst) {
+            return Act::LoseAnswer;
+        }
+        Act::Forward
+    });
+    scene.edit(&json!({"drill": {"schedule": "* * * * *"}}));
+    let made = |all: &[RecoveryDrill]| !all.is_empty();
+    let within = Duration::from_secs(120);
+    scene.space.wait_all("a drill is made", within, made).await.unwrap();
+    scene.operator.restart().unwrap();
+    let done = |all: &[RecoveryDrill]| all.iter().any(|drill| state_of(drill) == DrillState::Finished);
+    scene.space.wait_all("a drill is finished", within, done).await.unwrap();
+    scene.edit(&json!({"drill": {"suspend": true}}));
+    scene.condition("DrillScheduled", "Suspended").await;
+    let writes = scene.writes_since(begin);
+    let created = writes
+        .iter()
+        .filter(|(verb, what, status)| (verb.as_str(), what.as_str(), *status) == ("create", "recoverydrills", 201));
+    let drills = scene.space.all::<RecoveryDrill>().await.unwrap();
+    assert_eq!(created.count(), drills.len(), "{writes:#?}");
+    let instants: BTreeSet<&String> = drills
+        .iter()
+        .map(|drill| &drill.annotations()["quality-officer.dev/scheduled-at"])
+        .collect();
+    assert_eq!(instants.len(), drills.len(), "one an instant: {instants:?}");
 }

@@ -32,12 +32,12 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	cargo build --lib --no-default-features
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
-	cargo test --workspace --test reference --test properties --test simulation
-	cargo test --workspace --test certificates --test beds --test loopback
+	cargo test --workspace --test reference --test properties --test simulation --test allocations
 	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry >/dev/null
+	cargo test --workspace --test certificates --test beds --test servers --test loopback
 	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
-	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --test-threads 4
+	$(BED) run --scrape-interval 1s --mlflow -- cargo test --workspace --test cluster -- --test-threads 4
 	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
 
 .PHONY: run

@@ -14,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    api::{Evidence, EvidenceFile, QualityPolicy, SourceReference},
+    api::{Evidence, EvidenceFile, MlflowReference, QualityPolicy},
     config::{Config, MetricsSource, MlflowSource},
     controllers::release::made_for,
     core::{
@@ -193,8 +193,9 @@ fn policy(request: &Request) -> Result<(QualityPolicy, Policy), CheckError> {
     if request.evidence.is_some() && policy.spec.evidence.is_none() {
         // Evidence that is given is judged, also by a policy that names none.
         policy.spec.evidence = Some(Evidence {
-            mlflow: Some(SourceReference {
+            mlflow: Some(MlflowReference {
                 source: "default".to_owned(),
+                log_back: false,
             }),
             store: None,
             optional: Vec::<EvidenceFile>::new(),

@@ -5,6 +5,7 @@ pub mod incident;
 pub mod judge;
 pub mod plan;
 pub mod policy;
+pub mod postmortem;
 pub mod quality;
 pub mod report;
 pub mod sample;

@@ -18,7 +18,11 @@ pub mod core;
 #[cfg(feature = "operator")]
 pub mod evidence;
 #[cfg(feature = "operator")]
+pub mod exports;
+#[cfg(feature = "operator")]
 pub mod meters;
+#[cfg(feature = "operator")]
+pub mod plugin;
 #[cfg(feature = "operator")]
 pub mod server;
 #[cfg(feature = "operator")]

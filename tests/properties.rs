@@ -10,8 +10,8 @@ use quality_officer::core::stats::native::NativeHistogram;
 use quality_officer::core::stats::ranking::{Gain, ndcg};
 use quality_officer::core::stats::sequential::{Detector, design_effect, rate_design_effect, threshold};
 use quality_officer::core::stats::{
-    Estimate, Seed, bootstrap, confidence_sequence, conflict, latency, optimisation, poisson, proportion, quantile,
-    recovery, roc, rolling, shortcut, special, trend,
+    Estimate, Seed, betting, bootstrap, confidence_sequence, conflict, latency, optimisation, poisson, proportion,
+    quantile, recovery, roc, rolling, shortcut, special, trend,
 };
 
 /// Any float at all, the awkward ones often.
@@ -60,6 +60,7 @@ proptest! {
             confidence_sequence::quantile(&x, q, effect, 100.0),
             recovery::typical_time(&x),
             rolling::average(&x),
+            betting::mean(&x),
             roc::auc(&x, &y),
             pearson(&x, &y, Pairs::Independent),
             spearman(&x, &y, Pairs::InTime),
@@ -123,6 +124,30 @@ proptest! {
             detector
         };
         prop_assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn a_betting_interval_holds_its_mean_and_mirrors(x in prop::collection::vec(0.0..=1.0_f64, 1..120)) {
+        let interval = betting::mean(&x).unwrap();
+        let mirrored = betting::mean(&x.iter().map(|value| 1.0 - value).collect::<Vec<f64>>()).unwrap();
+        sound(&interval);
+        prop_assert!(interval.ci95.contains(interval.value) && interval.ci95.low >= 0.0 && interval.ci95.high <= 1.0);
+        prop_assert!((mirrored.ci95.low - (1.0 - interval.ci95.high)).abs() < 1e-9);
+        prop_assert!((mirrored.ci95.high - (1.0 - interval.ci95.low)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_worse_new_release_is_more_evidence(looks in prop::collection::vec((1_u32..500, 0_u32..40, 1_u32..500), 1..30), effect in 1.0..80.0_f64) {
+        // The same bad requests, one more of them the new release's.
+        let run = |moved: f64| {
+            let mut comparison = Comparison::new(effect).unwrap();
+            for &(old, bad, new) in &looks {
+                let bad = f64::from(bad) + 1.0;
+                comparison.look(f64::from(old) + bad, bad - moved, f64::from(new) + 1.0, moved).unwrap();
+            }
+            comparison.log_evidence()
+        };
+        prop_assert!(run(1.0) >= run(0.0));
     }
 
     #[test]
@@ -243,4 +268,41 @@ proptest! {
         prop_assert!((after.ci95.low - (scale * before.ci95.low + shift)).abs() < 1e-6);
         prop_assert!((after.ci95.high - (scale * before.ci95.high + shift)).abs() < 1e-6);
     }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let latencies: Vec<f64> = (0..500).map(|i| 100.0 + f64::from(i * 7919 % 1000) / 3.0).collect();
+    let faster: Vec<f64> = (0_u32..)
+        .zip(&latencies)
+        .map(|(i, x)| x * (0.9 + f64::from(i % 7) / 100.0))
+        .collect();
+    let confidences: Vec<f64> = (0..500).map(|i| f64::from(i) / 499.0).collect();
+    let correct: Vec<bool> = (0..500).map(|i| i % 3 > 0).collect();
+    let seed = Seed::new("properties", "threads");
+    let estimates = || {
+        let optimisation = optimisation::validate(&latencies, &faster, 2, &seed).unwrap();
+        [
+            bootstrap::mean(&latencies, &seed).unwrap(),
+            bootstrap::variance(&latencies, &seed).unwrap(),
+            bootstrap::difference_of_means(&latencies, &faster, &seed).unwrap(),
+            shortcut::proportion(30, 500, &seed).unwrap(),
+            optimisation.mean_reduction,
+            optimisation.p95_reduction,
+            calibration::calibration(&confidences, &correct, Binning::EqualMass, &seed)
+                .unwrap()
+                .ece,
+        ]
+        .map(|estimate| [estimate.value, estimate.ci95.low, estimate.ci95.high].map(f64::to_bits))
+    };
+    let with = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(estimates)
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(16));
 }

@@ -1,11 +1,11 @@
 //! The goals of the statistics, short version with fixed seeds: what docs/STATISTICS.md shows at length.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use quality_officer::core::simulate::rollout::{Conditions, Outcome, Shift, simulate};
+use quality_officer::core::simulate::rollout::{Conditions, Outcome, Shift, floor_of_delay, simulate};
 use quality_officer::core::simulate::rules::Rule;
 use quality_officer::core::simulate::trace::{Server, Trace, parse, replay};
 use quality_officer::core::simulate::traffic::Traffic;
-use quality_officer::core::simulate::{coverage, layouts, tables};
+use quality_officer::core::simulate::{INTERVAL, coverage, layouts, releases, short, tables, throughput};
 
 const RUNS: u64 = 2_000;
 
@@ -55,6 +55,10 @@ fn a_doubling_is_found_in_half_the_time_of_three_checks() {
             "{delay} s, three checks {checks} s"
         );
         assert_eq!(outcome.early.hits, 0);
+        // Where requests are known to be independent, in the fewest looks that any test needs.
+        let untempered = errors(Traffic::Flat, 100.0, 0.005, shift, Rule::Untempered);
+        let looks = (floor_of_delay(100.0, 0.01, share).unwrap() / INTERVAL).ceil();
+        assert!(untempered.median_delay().unwrap() <= looks * INTERVAL);
     }
 }
 
@@ -97,6 +101,46 @@ fn a_recorded_service_is_not_rolled_back_while_it_is_healthy() {
     let healthy = replay(&trace, 1.0, 1.0, &rules, RUNS).unwrap();
     assert!(healthy[0].early.value() <= 0.02, "{}", healthy[0].early);
     assert!(healthy[1].early.value() > 0.5, "{}", healthy[1].early);
+}
+
+#[test]
+fn throughput_at_its_floor_is_no_breach_though_it_comes_in_bursts() {
+    let outcome = throughput::simulate(Traffic::Bursty, 80.0, 80.0, None, RUNS).unwrap();
+    assert!(outcome.early.value() <= 0.02, "{}", outcome.early);
+}
+
+#[test]
+fn a_new_release_is_called_worse_only_when_it_is() {
+    let rollout = |causes, ratio| releases::Rollout {
+        traffic: Traffic::Wandering,
+        causes,
+        rate: 100.0,
+        part: 0.5,
+        ratio,
+    };
+    for causes in releases::Causes::ALL {
+        let (called, _) = releases::simulate(rollout(causes, 1.0), 500).unwrap();
+        assert!(called.value() <= 0.01, "{causes:?}: {called}");
+    }
+    let flat = releases::Rollout {
+        traffic: Traffic::Flat,
+        ..rollout(releases::Causes::Shared, 3.0)
+    };
+    let (_, delay) = releases::simulate(flat, 200).unwrap();
+    assert!(delay.unwrap() <= 60.0, "{delay:?}");
+}
+
+#[test]
+fn the_short_table_is_that_of_the_document() {
+    let requests = parse(include_str!("data/azure_llm_inference_2023_code.csv")).unwrap();
+    let table = short::table(&requests).unwrap();
+    let document = include_str!("../docs/STATISTICS.md");
+    let (_, rest) = document.split_once("<!-- short simulation: begin -->\n").unwrap();
+    let (written, _) = rest.split_once("<!-- short simulation: end -->").unwrap();
+    assert_eq!(
+        written, table,
+        "docs/STATISTICS.md says how to write the short table anew"
+    );
 }
 
 #[test]

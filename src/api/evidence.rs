@@ -14,7 +14,7 @@ use super::{Decimal, Percent, Span};
 pub struct Evidence {
     /// The run's artifacts in an MLflow tracking server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mlflow: Option<SourceReference>,
+    pub mlflow: Option<MlflowReference>,
     /// A folder a run in an object store; the folder has the run's id as its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<SourceReference>,
@@ -32,6 +32,19 @@ pub struct SourceReference {
     #[serde(default = "default_source")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub source: String,
+}
+
+/// An MLflow tracking server by the name that the operator's configuration gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MlflowReference {
+    /// Its name.
+    #[serde(default = "default_source")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub source: String,
+    /// Log each rollback and its postmortem to the run of the release that was rolled back.
+    #[serde(default)]
+    pub log_back: bool,
 }
 
 fn default_source() -> String {

@@ -56,6 +56,10 @@ pub struct QualityIncidentSpec {
     /// Short digest of the first image to go back to; empty when there is none.
     #[serde(default)]
     pub to: String,
+    /// The MLflow run that the release in breach comes from, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub mlflow_run_id: Option<String>,
     /// The images in breach.
     #[schemars(length(max = 32))]
     pub from_images: Vec<RunningImage>,
@@ -170,6 +174,10 @@ pub struct QualityIncidentStatus {
     /// Last certification of the checkpoint to breach onset, for the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo: Option<String>,
+    /// The postmortem of a rollback that ended, as Markdown.
+    #[schemars(length(max = 16_384))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postmortem: Option<String>,
     /// Breach onset to recovered, whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_seconds: Option<i64>,

@@ -70,6 +70,11 @@ pub struct QualityReportStatus {
     /// What a reader of that evidence should know: files that cannot be used, summaries that disagree with their rows.
     #[schemars(length(max = 16))]
     pub notes: Vec<String>,
+    /// The strict report: thirteen sections in their order.
+    #[schemars(length(max = 13))]
+    pub sections: Vec<crate::core::report::strict::Section>,
+    /// Its last line.
+    pub last_line: String,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,

@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     api::{QualityRow, SloRow},
-    core::{quality::Row, report::Health, words},
+    core::{
+        judge::{State, TriggerVerdict},
+        quality::Row,
+        report::Health,
+        words,
+    },
 };
 
 impl Outcome {
@@ -38,7 +43,7 @@ impl Outcome {
             );
         }
         for trigger in &self.report.triggers {
-            let _ = writeln!(text, "  {:<13} {}", trigger.state.name(), words::sentence(trigger));
+            let _ = writeln!(text, "  {:<13} {}", trigger.state.name(), standing(trigger));
         }
         let mut section = "";
         for row in &self.report.rows {
@@ -72,6 +77,30 @@ impl Outcome {
             "notes": self.report.notes,
         })
     }
+}
+
+/// A trigger with its evidence, whichever side of its limit it is on.
+fn standing(trigger: &TriggerVerdict) -> String {
+    if let State::Unknown(unknown) = trigger.state {
+        let mut text = format!("{}: {}", trigger.trigger.words(), unknown.reason());
+        if !trigger.note.is_empty() {
+            let _ = write!(text, ", {}", trigger.note);
+        }
+        return text;
+    }
+    let (figures, (evidence, needs)) = (words::figures(trigger), words::evidence(trigger));
+    let mut text = format!(
+        "{} {} (CI95 {}, n = {}), limit {}; evidence {evidence}, needs {needs}",
+        trigger.trigger.words(),
+        figures.value,
+        figures.ci95,
+        words::thousands(figures.n as f64),
+        figures.limit
+    );
+    if !trigger.note.is_empty() {
+        let _ = write!(text, "; {}", trigger.note);
+    }
+    text
 }
 
 fn line(row: &Row) -> String {

@@ -14,12 +14,14 @@ use crate::{
         context::{CallError, Context, Written, call, post},
         events::{Told, tell},
         gather::Gathered,
+        postmortem,
         rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
-        incident::{ContainerImage, IncidentState, Severity},
+        incident::{IncidentState, Severity},
         judge::Verdict,
         plan::{Advance, Candidate, NewIncident, Plan},
+        policy::Policy,
         words,
     },
     meters::KindLabel,
@@ -34,12 +36,14 @@ pub struct Act<'a> {
     pub context: &'a Context,
     /// The policy.
     pub policy: &'a QualityPolicy,
+    /// The same, validated.
+    pub rules: &'a Policy,
     /// What the cluster shows.
     pub gathered: &'a Gathered,
     /// What the judge says.
     pub verdict: &'a Verdict,
-    /// The digests that the release's pods run.
-    pub running: &'a [ContainerImage],
+    /// What is known of the release that runs.
+    pub found: build::Found<'a>,
     /// ln of the evidence that the release is worse than the one beside it.
     pub worse_than_beside: Option<f64>,
     /// Now.
@@ -77,7 +81,7 @@ impl Act<'_> {
 
     async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
         let details = build::details(self.verdict, new.trigger, self.worse_than_beside);
-        let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.running, &details);
+        let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.found, &details);
         match call(self.incidents().create(&post(), &incident)).await {
             Ok(_) => {}
             // Recorded before, by this operator or the one before its restart: that is success. The watch
@@ -147,6 +151,18 @@ impl Act<'_> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
         self.enter(incident, status, advance);
+        if postmortem::is_due(status) {
+            postmortem::file(
+                self.context,
+                self.policy,
+                self.rules,
+                self.gathered,
+                self.verdict,
+                incident,
+                status,
+            )
+            .await;
+        }
         if self.context.replace_status(&changed).await? == Written::Overtaken {
             return Ok(Done::Wrote);
         }

@@ -85,6 +85,15 @@ pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
     }
 }
 
+/// What is known of the release in breach.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// The digests that its pods run.
+    pub digests: &'a [ContainerImage],
+    /// The MLflow run that it comes from.
+    pub run: Option<&'a str>,
+}
+
 /// The incident of a breach. Its name is a function of policy, Deployment, release and how many breaches of
 /// this release came before, so that a second attempt to create it is the same one.
 pub fn incident(
@@ -92,7 +101,7 @@ pub fn incident(
     gathered: &Gathered,
     verdict: &Verdict,
     new: &NewIncident,
-    digests: &[ContainerImage],
+    found: Found<'_>,
     details: &[String],
 ) -> QualityIncident {
     let uid = policy.uid().unwrap_or_default();
@@ -118,7 +127,7 @@ pub fn incident(
         }
         epoch += 1;
     };
-    let from_images = from_images(gathered, digests);
+    let from_images = from_images(gathered, found.digests);
     let (checkpoint, no_target) = match &new.target {
         Ok(candidate) => (Some(intent(candidate)), None),
         Err(reason) => (None, Some(reason.message())),
@@ -164,6 +173,7 @@ pub fn incident(
                 .and_then(|checkpoint| checkpoint.images.first())
                 .map(|image| incident::short(&image.image))
                 .unwrap_or_default(),
+            mlflow_run_id: found.run.map(str::to_owned),
             from_images,
             checkpoint,
             no_target,

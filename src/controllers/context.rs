@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged},
+    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -60,6 +60,8 @@ pub struct Context {
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
     /// The evaluation evidence of the releases.
     pub evidence: Desk,
+    /// Rollbacks that are being logged to the runs of their releases.
+    pub log_backs: LogBacks,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -159,6 +161,7 @@ impl Context {
             stores,
             sources,
             evidence,
+            log_backs: LogBacks::default(),
             meters,
             judged: Mutex::default(),
         }

@@ -27,6 +27,9 @@ use crate::{
 
 /// Evidence that was judged is looked at again after this time: a finished run seldom changes.
 const JUDGED_AGAIN: Duration = Duration::from_secs(600);
+/// And read again after this time even if nothing seems to have changed: a file that was replaced by one of the same
+/// length does not show in a listing.
+const READ_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 /// Evidence that is not there is looked for again after this time, and then after twice as long each time.
 const MISSING_AGAIN: Duration = Duration::from_secs(10);
 /// But never later than this.
@@ -65,6 +68,7 @@ struct Slot {
     question: Question,
     known: Known,
     fingerprint: String,
+    read: Instant,
     due: Instant,
     pause: Duration,
     reading: bool,
@@ -103,9 +107,20 @@ impl Desk {
         }
         if !slot.reading && now >= slot.due {
             slot.reading = true;
-            self.read(uid.to_owned(), slot.question.clone(), slot.fingerprint.clone());
+            let is_old = now.duration_since(slot.read) >= READ_AGAIN;
+            let fingerprint = if is_old {
+                String::new()
+            } else {
+                slot.fingerprint.clone()
+            };
+            self.read(uid.to_owned(), slot.question.clone(), fingerprint);
         }
         slot.known.clone()
+    }
+
+    /// The tracking server of this name, where it is usable.
+    pub fn server(&self, name: &str) -> Option<Arc<Mlflow>> {
+        self.sources.servers.get(name)?.as_ref().ok().cloned()
     }
 
     /// Forgets the evidence of policies that are gone.
@@ -129,9 +144,13 @@ impl Desk {
                 return;
             };
             if let Err(Problem { transient: true, .. }) = &read {
-                let source = question.evidence.mlflow.as_ref().or(question.evidence.store.as_ref());
+                let (mlflow, store) = (&question.evidence.mlflow, &question.evidence.store);
+                let source = mlflow.as_ref().map(|named| &named.source);
                 let labels = QueryLabels {
-                    source: source.map(|source| source.source.clone()).unwrap_or_default(),
+                    source: source
+                        .or(store.as_ref().map(|named| &named.source))
+                        .cloned()
+                        .unwrap_or_default(),
                     category: "evidence".to_owned(),
                 };
                 meters.query_errors.get_or_create(&labels).inc();
@@ -230,6 +249,7 @@ impl Slot {
             question,
             known: Known::Pending,
             fingerprint: String::new(),
+            read: now,
             due: now,
             pause: MISSING_AGAIN,
             reading: false,
@@ -243,6 +263,7 @@ impl Slot {
                 if let Answer::New { known, fingerprint } = answer {
                     self.known = known;
                     self.fingerprint = fingerprint;
+                    self.read = now;
                 }
                 self.pause = MISSING_AGAIN;
                 self.due = now + JUDGED_AGAIN;

@@ -21,15 +21,14 @@ use crate::{
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        release,
+        log_back, release, reporting,
         status::{self, NotReady},
     },
     core::{
-        judge::{DesignEffects, Verdict},
+        judge::DesignEffects,
         plan::{Candidate, Hold, Observed, Plan, baseline, own_run, plan},
         policy::Policy,
         quality::Known,
-        report::{Material, Past, Rehearsal, report},
     },
     evidence::{presets::MetricSet, prometheus::Source},
     meters::KindLabel,
@@ -205,12 +204,17 @@ async fn judge_and_act(
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);
     let plan = plan(&rules, &verdict, &observed);
+    let own = own_run(&observed);
     let act = Act {
         context,
         policy,
+        rules: &rules,
         gathered,
         verdict: &verdict,
-        running: &judged.running,
+        found: build::Found {
+            digests: &judged.running,
+            run: own.as_ref().map(|run| run.run_id.as_str()),
+        },
         worse_than_beside: judged.worse_than_beside(),
         now,
     };
@@ -227,11 +231,24 @@ async fn judge_and_act(
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
+    wrote |= log_back::log_back(context, policy, gathered, now).await?;
     let drills = drill::schedule::of_policy(&context.stores, policy);
     let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
-    let drills = drill::schedule::rehearsals(&drills);
-    let found = found(policy, gathered, judged, &verdict, &observed, &drills, &known);
+    let found = reporting::reported(
+        &reporting::Seen {
+            policy,
+            rules: &rules,
+            gathered,
+            verdict: &verdict,
+            problem: judged.problem.as_deref(),
+            known: &known,
+            candidates: &observed.candidates,
+            drills: &drill::schedule::rehearsals(&drills),
+            run: own.as_ref().map(|run| run.run_id.as_str()),
+        },
+        now,
+    );
     let report = gathered.report.as_ref();
     wrote |= status::update(context, policy, report, judged, &found, &scheduled, now).await?;
     Ok(wrote)
@@ -458,49 +475,6 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
         }),
         git_commit: release::template_annotation(&gathered.deployment, COMMIT_ANNOTATION),
     }
-}
-
-fn found(
-    policy: &QualityPolicy,
-    gathered: &Gathered,
-    judged: &Judged,
-    verdict: &Verdict,
-    observed: &Observed,
-    drills: &[Rehearsal],
-    known: &Known,
-) -> crate::core::report::Report {
-    let incidents: Vec<Past> = gathered
-        .incidents
-        .iter()
-        .map(|incident| {
-            let status = incident.status.clone().unwrap_or_default();
-            Past {
-                name: incident.name_any(),
-                state: status.state,
-                severity: incident.spec.severity,
-                reason: incident.spec.reason.clone(),
-                rto: status.rto_seconds,
-                rpo: status.rpo_seconds,
-                opened: incident.creation_timestamp().map_or(0, |at| at.0.as_second()),
-            }
-        })
-        .collect();
-    let metrics = &policy.spec.metrics;
-    let preset = serde_json::to_value(metrics.preset)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned));
-    let metrics = format!("{}/{}", metrics.source, preset.unwrap_or_default());
-    report(&Material {
-        policy: &judged.subject.policy,
-        verdict,
-        problem: judged.problem.as_deref(),
-        quality: known,
-        candidates: Some(&observed.candidates),
-        incidents: &incidents,
-        drills,
-        metrics: &metrics,
-        now: observed.now,
-    })
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use crate::{
         context::{CallError, Context, call, post},
         drill::schedule::Scheduled,
         judged::Judged,
+        reporting::Reported,
     },
-    core::report::{Health, Report},
+    core::report::Health,
 };
 
 /// Figures are written at least this often, seconds.
@@ -76,10 +77,11 @@ pub async fn update(
     policy: &QualityPolicy,
     report: Option<&QualityReport>,
     judged: &Judged,
-    found: &Report,
+    reported: &Reported,
     scheduled: &Scheduled,
     now: Timestamp,
 ) -> Result<bool, CallError> {
+    let found = &reported.report;
     let generation = policy.metadata.generation;
     let at = Time(now);
     let mut status = policy.status.clone().unwrap_or_default();
@@ -159,7 +161,7 @@ pub async fn update(
     status.release = Some(release_status(judged));
     status.triggers = found.triggers.iter().map(build::trigger_status).collect();
     let wrote = write_policy(context, policy, status.clone(), now).await?;
-    Ok(write_report(context, policy, report, &status, found, now).await? || wrote)
+    Ok(write_report(context, policy, report, &status, reported, now).await? || wrote)
 }
 
 fn release_status(judged: &Judged) -> ReleaseStatus {
@@ -256,9 +258,10 @@ async fn write_report(
     policy: &QualityPolicy,
     report: Option<&QualityReport>,
     policy_status: &QualityPolicyStatus,
-    found: &Report,
+    reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
+    let found = &reported.report;
     let api: Api<QualityReport> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let Some(known) = report else {
         match call(api.create(&post(), &new_report(policy))).await {
@@ -288,6 +291,8 @@ async fn write_report(
         findings: found.findings.iter().take(16).map(|finding| cut(finding)).collect(),
         quality: found.rows.iter().take(MOST_ROWS).map(QualityRow::from).collect(),
         notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
+        sections: reported.sections.clone(),
+        last_line: reported.last_line.clone(),
         updated_at: old.updated_at.clone(),
     };
     let statuses = |status: &QualityReportStatus| {

@@ -164,6 +164,15 @@ impl Quality {
         self.drop().is_some_and(|row| row.standing == Standing::Failing)
     }
 
+    /// Whether all that keeps this from being healthy is that there is nothing to compare with.
+    pub fn lacks_only_a_baseline(&self) -> bool {
+        self.rows.iter().any(Row::lacks_baseline)
+            && self
+                .rows
+                .iter()
+                .all(|row| !row.counts || row.standing == Standing::Passing)
+    }
+
     /// The verdict in one word. Nothing judged is not healthy: an objective that is missed is a breach; an alert, or anything that counts and
     /// cannot be told, is a caution.
     pub fn health(&self) -> Health {

@@ -1,6 +1,7 @@
 //! The report: what a reader needs first, from a verdict and what the cluster shows. Pure.
 
 mod recovery;
+pub mod strict;
 
 pub use recovery::Rehearsal;
 
@@ -82,6 +83,8 @@ pub struct Past {
     pub name: String,
     /// Where it stands.
     pub state: IncidentState,
+    /// What gave the alarm.
+    pub trigger: Trigger,
     /// What it asks for.
     pub severity: Severity,
     /// Its one-line reason.
@@ -214,7 +217,9 @@ pub fn report(material: &Material<'_>) -> Report {
         || open_rollback.is_some()
         || quality_health == Some(Health::Breach);
     let doubtful = unknown.is_some()
+        // The first release of a service runs without anything to be compared with; who asks for a judgement is told.
         || quality_health == Some(Health::Caution)
+            && !(material.candidates.is_some() && quality.is_some_and(Quality::lacks_only_a_baseline))
         || evidence.as_ref().is_some_and(|evidence| !evidence.usable)
         || verdict
             .compliance()
@@ -288,9 +293,20 @@ fn readiness(candidates: &[Candidate]) -> Result<String, String> {
 fn evidence(material: &Material<'_>) -> Option<Evidence> {
     material.policy.quality.as_ref()?;
     let (usable, reason, message) = match material.quality {
+        Known::Judged { quality, .. } if quality.lacks_only_a_baseline() => (
+            true,
+            "NothingToCompare",
+            "the run's evidence was read; there is no earlier checkpoint with evidence to compare with".to_owned(),
+        ),
         Known::Judged { quality, .. } if quality.rows.iter().all(|row| row.standing == Standing::Unsupported) => {
-            let why = quality.rows.first().map(|row| row.evidence.clone()).unwrap_or_default();
-            (false, "NoEvidence", why)
+            let why = |row: &Row| {
+                if row.note.is_empty() {
+                    row.evidence.clone()
+                } else {
+                    row.note.clone()
+                }
+            };
+            (false, "NoEvidence", quality.rows.first().map(why).unwrap_or_default())
         }
         Known::Judged { .. } => (
             true,

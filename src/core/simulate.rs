@@ -2,15 +2,18 @@
 //!
 //! Pure and seeded, as the rest of the core: the same arguments give the same tables. [`rollout`] counts
 //! false alarms and delays of the detectors beside models of other tools' rules, [`coverage`] counts how
-//! often intervals cover, [`trace`] replays a recorded service, [`tables`] writes it all as Markdown.
+//! often intervals cover, [`releases`] compares two releases, [`trace`] replays a recorded service, [`tables`]
+//! writes it all as Markdown and [`short`] the goals alone.
 
 // Counts are summed into floats throughout; comparisons with 0 are exact by construction.
 #![expect(clippy::float_cmp, reason = "comparison with an exact 0 is what is meant")]
 
 pub mod coverage;
 pub mod layouts;
+pub mod releases;
 pub mod rollout;
 pub mod rules;
+pub mod short;
 pub mod tables;
 pub mod throughput;
 pub mod trace;

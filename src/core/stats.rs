@@ -11,6 +11,7 @@
 
 mod alias;
 mod bca;
+pub mod betting;
 pub mod bootstrap;
 pub mod calibration;
 mod check;

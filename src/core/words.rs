@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::core::{
     incident::Trigger,
     judge::{State, TriggerVerdict},
-    stats::{Estimate, Interval},
+    stats::{Estimate, Interval, proportion::clopper_pearson},
 };
 
 /// What is printed where nothing is known.
@@ -100,6 +100,16 @@ pub fn span(seconds: i64) -> String {
 /// An interval in the unit that `print` writes: `2.7% to 3.5%`.
 pub fn interval(interval: Interval, print: impl Fn(f64) -> String) -> String {
     format!("{} to {}", print(interval.low), print(interval.high))
+}
+
+/// The Clopper–Pearson interval of so many successes, for a sentence: ` (CI95 29.2% to 100.0%)`; nothing without runs.
+pub fn success_interval(successes: u64, runs: u64) -> String {
+    clopper_pearson(successes as f64, runs as f64)
+        .map(|estimate| {
+            let share = |share: f64| format!("{:.1}%", share * 100.0);
+            format!(" (CI95 {})", interval(estimate.ci95, share))
+        })
+        .unwrap_or_default()
 }
 
 /// What a trigger is about, printed: value, interval, limit.

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, header};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode, Url, header};
 use tokio_util::{
     bytes::Bytes,
     io::{StreamReader, SyncIoBridge},
@@ -114,6 +114,21 @@ impl Http {
         path: impl IntoIterator<Item = &str>,
         parameters: &[(&str, String)],
     ) -> Result<Response, HttpError> {
+        self.send(Method::GET, path, parameters, None).await
+    }
+
+    /// The answer to a PUT below the base URL, when its status is 200.
+    pub async fn put(&self, path: impl IntoIterator<Item = &str>, body: String) -> Result<Response, HttpError> {
+        self.send(Method::PUT, path, &[], Some(body)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: impl IntoIterator<Item = &str>,
+        parameters: &[(&str, String)],
+        body: Option<String>,
+    ) -> Result<Response, HttpError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| HttpError::Setup("the url cannot have a path".to_owned()))?
@@ -122,7 +137,10 @@ impl Http {
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
-        let mut request = self.client.get(url).header(header::ACCEPT, "*/*");
+        let mut request = self.client.request(method, url).header(header::ACCEPT, "*/*");
+        if let Some(body) = body {
+            request = request.body(body);
+        }
         if let Some(tenant) = &self.access.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }

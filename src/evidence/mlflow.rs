@@ -17,6 +17,9 @@ const MOST_ANSWER: u64 = 4 << 20;
 /// A folder's listing is cut off after this many pages.
 const MOST_PAGES: usize = 20;
 
+/// Where the server serves artifacts.
+const PROXY: [&str; 4] = ["api", "2.0", "mlflow-artifacts", "artifacts"];
+
 /// A tracking server.
 pub struct Mlflow {
     name: String,
@@ -90,18 +93,8 @@ impl Mlflow {
 
     /// A run that has ended well; any other one is no evidence.
     pub async fn run(&self, id: &RunId) -> Result<Run, RunError> {
-        let asked = [("run_id", id.as_str().to_owned())];
-        let run: GetRun = match self.ask(["runs", "get"], &asked).await {
-            Err(RunError::Source {
-                error: HttpError::Status(404),
-                ..
-            }) => return Err(RunError::NotFound(id.as_str().to_owned())),
-            other => other?,
-        };
-        let (info, id) = (run.run.info, id.as_str().to_owned());
-        if info.lifecycle_stage.as_deref() == Some("deleted") {
-            return Err(RunError::Deleted(id));
-        }
+        let run = self.raw(id).await?;
+        let (info, id) = (run.info, id.as_str().to_owned());
         match info.status.as_str() {
             "FINISHED" => {}
             "RUNNING" | "SCHEDULED" => return Err(RunError::Running(id)),
@@ -111,9 +104,44 @@ impl Mlflow {
         }
         Ok(Run {
             ended: info.end_time.map(|milliseconds| milliseconds.div_euclid(1_000)),
-            dataset_digest: digest(&run.run.inputs.unwrap_or_default().dataset_inputs),
+            dataset_digest: digest(&run.inputs.unwrap_or_default().dataset_inputs),
             artifact_uri: info.artifact_uri.unwrap_or_default(),
         })
+    }
+
+    /// Writes an artifact of a run through the server's proxy.
+    pub async fn put(&self, id: &RunId, name: &[&str], text: String) -> Result<(), RunError> {
+        let run = self.raw(id).await?;
+        let run = Run {
+            ended: None,
+            dataset_digest: None,
+            artifact_uri: run.info.artifact_uri.unwrap_or_default(),
+        };
+        let Artifacts::Proxy(_, _, root) = self.artifacts(id, &run)? else {
+            return Err(RunError::NotServed(id.as_str().to_owned()));
+        };
+        let path = PROXY
+            .into_iter()
+            .chain(root.iter().map(String::as_str))
+            .chain(name.iter().copied());
+        let answer = self.http.put(path, text).await;
+        answer.map(drop).map_err(|error| self.source(error))
+    }
+
+    /// A run that was not deleted.
+    async fn raw(&self, id: &RunId) -> Result<RawRun, RunError> {
+        let asked = [("run_id", id.as_str().to_owned())];
+        let run: GetRun = match self.ask(["runs", "get"], &asked).await {
+            Err(RunError::Source {
+                error: HttpError::Status(404),
+                ..
+            }) => return Err(RunError::NotFound(id.as_str().to_owned())),
+            other => other?,
+        };
+        if run.run.info.lifecycle_stage.as_deref() == Some("deleted") {
+            return Err(RunError::Deleted(id.as_str().to_owned()));
+        }
+        Ok(run.run)
     }
 
     /// Where the artifacts of a run are read.
@@ -205,7 +233,7 @@ impl Artifacts<'_> {
     pub async fn read(&self, folder: Option<&str>, name: &str, limit: u64) -> Result<Option<Body>, RunError> {
         match self {
             Self::Proxy(mlflow, _, root) => {
-                let path = ["api", "2.0", "mlflow-artifacts", "artifacts"]
+                let path = PROXY
                     .into_iter()
                     .chain(root.iter().map(String::as_str))
                     .chain(folder)

@@ -74,6 +74,21 @@ pub struct Source {
 /// The newest tables of one set of metrics. Policies with another interval may ask for another instant.
 type Recent = Vec<(i64, Arc<OnceCell<Arc<Table>>>)>;
 
+/// Prometheus answers a range query with at most 11,000 points a series.
+const MOST_POINTS: i64 = 10_000;
+
+/// The instants `start`, `start + step`, … `end` in parts that one range query may ask for.
+fn parts(start: i64, end: i64, step: i64) -> Vec<(i64, i64)> {
+    let (step, mut from) = (step.max(1), start);
+    let mut parts = Vec::new();
+    while from <= end {
+        let to = (from + (MOST_POINTS - 1) * step).min(end);
+        parts.push((from, to));
+        from = to + step;
+    }
+    parts
+}
+
 /// How many instants are kept for each set of metrics.
 const KEPT_TABLES: usize = 4;
 
@@ -182,12 +197,16 @@ impl Source {
         let tables = Arc::new(Mutex::new(fresh));
         let mut queries = metrics.queries(Some(narrow));
         queries.extend(MetricSet::gpu_queries(Some(narrow)));
-        let reads = queries.into_iter().map(|(ask, query)| {
+        let parts = parts(start, end, step);
+        let all = queries
+            .iter()
+            .flat_map(|(ask, query)| parts.iter().map(move |part| (*ask, query.clone(), *part)));
+        let reads = all.map(|(ask, query, (from, to))| {
             let into = tables.clone();
             let parameters = [
                 ("query", query),
-                ("start", start.to_string()),
-                ("end", end.to_string()),
+                ("start", from.to_string()),
+                ("end", to.to_string()),
                 ("step", step.to_string()),
             ];
             async move {
@@ -236,5 +255,20 @@ impl Source {
                 warnings: false,
             } => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_history_is_asked_for_in_parts_that_leave_no_instant_out() {
+        assert_eq!(parts(0, 3_600, 15), [(0, 3_600)]);
+        assert_eq!(parts(100, 100, 15), [(100, 100)]);
+        let parts = parts(7, 7 + 86_400, 1);
+        assert_eq!(parts.len(), 9);
+        let instants: Vec<i64> = parts.iter().flat_map(|(from, to)| *from..=*to).collect();
+        assert_eq!(instants, (7..=7 + 86_400).collect::<Vec<_>>());
     }
 }

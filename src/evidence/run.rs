@@ -62,6 +62,9 @@ pub enum RunError {
         /// The scheme of the artifact URI.
         scheme: String,
     },
+    /// The run's artifacts cannot be written through the server.
+    #[error("the artifacts of run {0} are not served by MLflow, so nothing can be logged there")]
+    NotServed(String),
     /// Reading took longer than it may.
     #[error("reading the evidence of run {0} took longer than it may")]
     TooSlow(String),
@@ -76,7 +79,7 @@ impl RunError {
             Self::Deleted(_) => "RunDeleted",
             Self::Running(_) => "RunNotFinished",
             Self::NotFinished(..) => "RunFailed",
-            Self::Elsewhere { .. } => "ArtifactsUnreachable",
+            Self::Elsewhere { .. } | Self::NotServed(_) => "ArtifactsUnreachable",
         }
     }
 

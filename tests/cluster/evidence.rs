@@ -226,6 +226,42 @@ async fn a_prepared_rollback_waits_on_though_the_evidence_cannot_be_read_any_mor
     assert_eq!(scene.runs().await, good());
 }
 
+/// `quality-officer check` on this namespace's metrics: exit code and text.
+fn checked(scene: &Scene, policy: &str) -> (Option<i32>, String) {
+    let path = scene.space.folder().join("check.yaml");
+    std::fs::write(&path, policy).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_quality-officer"))
+        .args([
+            "check",
+            "--prometheus",
+            &scene.space.endpoints.prometheus,
+            "-n",
+            &scene.space.namespace,
+            "-f",
+        ])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_the_metrics_without_the_cluster_finds_what_the_operator_found() {
+    let observe = policy(&json!({"rollback": {"mode": "Observe"}}));
+    let scene = Scene::guarded_by("checked", &observe).await;
+    scene.condition("SLOsMet", "Healthy").await;
+    let (code, text) = checked(&scene, &observe);
+    assert_eq!(code, Some(0), "{text}");
+    scene.ship(&bad()).await;
+    scene.incident(IncidentState::Observed).await;
+    // Without the cluster nobody knows that these pods are new: their first reading only sets the mark.
+    scene.looks(4.0).await;
+    let (code, text) = checked(&scene, &observe);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("Breach        error rate "), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missed_uplift_is_a_breach_that_rolls_nothing_back() {
     let (runs, scene) = guarded("uplift", &json!({"objectives": {"compliance": {"minUplift": "10%"}}})).await;
@@ -246,4 +282,59 @@ async fn a_missed_uplift_is_a_breach_that_rolls_nothing_back() {
     );
     scene.nothing_happens_for(Duration::from_secs(8)).await;
     assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
+    let space = space("log-back").await;
+    let endpoints = space.endpoints.clone();
+    let mlflow = tokio::task::spawn_blocking(move || bed::Mlflow::shared(&endpoints).unwrap());
+    let mlflow = mlflow.await.unwrap();
+    let tracking = stage::Tracking::at(mlflow.url()).unwrap();
+    let (old, new) = (
+        tracking.evaluate("v1").await.unwrap(),
+        tracking.evaluate("quantised").await.unwrap(),
+    );
+    let options = OperatorOptions {
+        more: json!({"mlflowSources": {"default": {"url": mlflow.url()}}}),
+        ..OperatorOptions::for_namespace("log-back", &space.endpoints.prometheus)
+    };
+    let targets = space.endpoints.prometheus_targets.clone();
+    let scene = Scene::set(space, targets, options).await;
+    annotate(&scene, &good(), &old).await;
+    let by_mlflow = policy(&json!({
+        "evidence": {
+            "mlflow": {"logBack": true},
+            "optional": ["conflict_logs", "calibration_report.json", "compliance_timeseries.csv"],
+        },
+        "objectives": {"compliance": {"minUplift": "0%"}},
+    }));
+    let scene = scene.guard(&by_mlflow).await;
+    scene.service.behave(&bad(), Behaviour::HEALTHY);
+    annotate(&scene, &bad(), &new).await;
+    let is_logged = |all: &[QualityIncident]| {
+        all.iter().any(|incident| {
+            let conditions = incident.status.clone().unwrap_or_default().conditions;
+            quality_officer::api::conditions::is_true(&conditions, "LoggedBack")
+        })
+    };
+    let all = scene.incidents("the rollback is logged back", is_logged).await;
+    let incident = &all[0];
+    assert_eq!(
+        (incident.spec.trigger, incident.spec.mlflow_run_id.as_deref()),
+        (Trigger::Compliance, Some(new.as_str()))
+    );
+    let folder = format!("quality-officer/{}", incident.metadata.name.as_deref().unwrap());
+    let text = tracking
+        .read(&new, &format!("{folder}/postmortem_report.md"))
+        .await
+        .unwrap();
+    assert_eq!(Some(&text), incident.status.as_ref().unwrap().postmortem.as_ref());
+    let log = tracking
+        .read(&new, &format!("{folder}/rollback_log.json"))
+        .await
+        .unwrap();
+    let log: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(log["rollbacks"][0]["mlflow_run_id"], new.as_str());
+    assert_eq!(log["rollbacks"][0]["trigger"], "Compliance");
 }

@@ -9,6 +9,7 @@ mod evidence;
 mod history;
 mod incidents;
 mod modes;
+mod plugin;
 mod proxy;
 mod refusals;
 mod restarts;

@@ -46,6 +46,18 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
         status.rpo_seconds.is_some_and(|seconds| (0..300).contains(&seconds)),
         "{status:?}"
     );
+    let postmortem = status.postmortem.unwrap();
+    for part in [
+        "# Postmortem of ranker-",
+        "trigger ErrorRate",
+        "| Recovered: every judged trigger is healthy on the checkpoint |",
+        "recovery success ratio of this policy: 1 of 1 (CI95 2.5% to 100.0%)",
+        "| ErrorRate | 1.0% |",
+        "## Corrective actions\n\n- Error rate was the trigger",
+    ] {
+        assert!(postmortem.contains(part), "{part}: {postmortem}");
+    }
+    assert!(!postmortem.contains("Events could not be read"), "{postmortem}");
     assert!(
         incident.spec.reason.starts_with("error rate "),
         "{}",

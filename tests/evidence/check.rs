@@ -123,7 +123,7 @@ fn a_wrong_call_says_what_is_wrong_and_judges_nothing() {
             "the metrics source did not answer",
         ),
         (&["--evidence", "old"], 2, "--file"),
-        (&["-f", "policy.yaml", "--evidenze", "old"], 2, "--evidence"),
+        (&["-f", "policy.yaml", "--evidenze", "old"], 2, "--evidenze"),
     ] {
         let (exit, text) = said(&check(folder.path(), arguments));
         assert_eq!(exit, Some(code), "{arguments:?}: {text}");

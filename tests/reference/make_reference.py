@@ -199,18 +199,19 @@ def detectors():
             size, square = size + n, square + n * n
             typical = square / size
             weight = min(1.0, effect / (1 + (effect - 1) * n / typical))
-            live = 0
+            mixed, total = 0.0, 0.0
+            weights = (0.1, 0.2, 0.3, 0.2, 0.1, 0.1)
             for k, ratio in enumerate((1.25, 1.5, 2.0, 3.0, 5.0, 10.0)):
                 if ratio * p0 >= 1:
                     continue
-                live += 1
                 odds = ratio * (1 - p0) / (1 - ratio * p0)
                 tilt = odds * effect / (1 + odds * (effect - 1))
                 plain = math.log(1 + p0 * (tilt - 1))
                 variance = (effect - 1) * (1 - p0) / p0
                 cumulant = plain if effect == 1.0 else -math.log(1 - variance * plain) / variance
                 r[k] = (r[k] + 1) * math.exp(weight * (bad * math.log(tilt) - n * cumulant))
-            evidence.append(sum(r) / live)
+                mixed, total = mixed + weights[k] * r[k], total + weights[k]
+            evidence.append(mixed / total)
         cases.append({"p0": p0, "effect": effect, "looks": looks, "evidence": evidence})
     return cases
 

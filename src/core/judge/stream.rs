@@ -5,9 +5,7 @@ use crate::core::{
     judge::{LEAST_REQUESTS, State, TriggerVerdict},
     policy::{Latency, Throughput},
     sample::{Counts, Look, Reading, Unknown},
-    stats::{
-        Estimate, Method, StatsError, poisson, proportion::wilson, sequential::Detector, special::student_quantile,
-    },
+    stats::{Estimate, StatsError, betting, poisson, proportion::wilson, sequential::Detector},
 };
 
 /// Judges whether the share of bad ones is over its limit.
@@ -103,23 +101,16 @@ pub fn sum(looks: impl Iterator<Item = (i64, Reading<Counts>)>, onset: Option<i6
         })
 }
 
-/// The mean level of GPU samples and its interval by Student t over the looks, share of 1.
+/// The mean level of GPU samples over the looks with the interval that holds at every look, share of 1.
+///
+/// The GPUs of one look do the same work: their mean is one observation.
 pub fn mean_level<'a>(looks: impl Iterator<Item = &'a Reading<Vec<f64>>>) -> Option<Estimate> {
-    let samples: Vec<f64> = looks.filter_map(|look| look.as_ref().ok()).flatten().copied().collect();
-    let n = samples.len();
-    if n < 2 {
-        return None;
-    }
-    let mean = samples.iter().sum::<f64>() / n as f64;
-    let variance = samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
-    let reach = student_quantile(0.975, (n - 1) as f64) * (variance / n as f64).sqrt();
-    Some(Estimate::new(
-        mean,
-        (mean - reach).max(0.0),
-        (mean + reach).min(1.0),
-        n as u64,
-        Method::StudentT,
-    ))
+    let levels: Vec<f64> = looks
+        .filter_map(|look| look.as_ref().ok())
+        .filter(|samples| !samples.is_empty())
+        .map(|samples| samples.iter().sum::<f64>() / samples.len() as f64)
+        .collect();
+    betting::mean(&levels).ok()
 }
 
 /// Judges whether requests end slower than the floor although there is demand for more.

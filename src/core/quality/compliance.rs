@@ -133,7 +133,8 @@ impl Judged<'_> {
             Ok(baseline) => baseline,
             Err(why) => return row.unsupported(why),
         };
-        let seed = Seed::new(&seed_text(self.loaded, Some(*baseline)), &row.name);
+        // By the metric, not the row: one difference has one interval.
+        let seed = Seed::new(&seed_text(self.loaded, Some(*baseline)), metric.name);
         let (current, before) = (scored(self.loaded, metric), scored(baseline, metric));
         match uplift(&current, &before, scale, &seed) {
             Ok(change) => {

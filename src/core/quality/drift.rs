@@ -64,9 +64,7 @@ fn correlated(mut row: Row, objective: &DriftObjective, points: &[Point]) -> Row
         .range(last - 2 * width + 1..=last - width)
         .map(|(_, value)| *value)
         .collect();
-    if let Ok(average) = rolling::average(&earlier) {
-        row.say(&format!("before {}", Unit::Share.estimate(&average)));
-    }
+    row.baseline = rolling::average(&earlier).ok();
     if now.len() < ENOUGH_HOURS {
         return row.without(&StatsError::TooFew {
             what: "common hours",
@@ -135,6 +133,7 @@ fn modality_ratio(objective: &DriftObjective, pair: &Pair<'_>) -> Row {
         Ok(before) => before,
         Err(why) => return row.unsupported(why),
     };
+    row.baseline = ratio(before).ok();
     match ratio(before).and_then(|before| modality::against_baseline(&now, &before)) {
         Ok(times) => {
             row.standing = if times.ci95.low > 1.0 {

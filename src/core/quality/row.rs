@@ -74,7 +74,7 @@ impl Unit {
         }
         match self {
             Self::Share => format!("{:.1}%", value * 100.0),
-            Self::Points => format!("{value:+.1}"),
+            Self::Points => words::points(value),
             Self::Number => format!("{value:.3}"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Rate => format!("{value:.1}/s"),
@@ -103,6 +103,8 @@ pub struct Row {
     pub target: String,
     /// The value now.
     pub current: Option<Estimate>,
+    /// The value before, where the row compares two.
+    pub baseline: Option<Estimate>,
     /// Its unit.
     pub unit: Unit,
     /// The change against the checkpoint's run.
@@ -131,6 +133,7 @@ impl Row {
             name: name.into(),
             target: target.into(),
             current: None,
+            baseline: None,
             unit,
             change: None,
             change_unit: unit,

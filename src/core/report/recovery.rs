@@ -114,12 +114,13 @@ pub fn failed_drill(drills: &[Rehearsal]) -> Option<&Rehearsal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::incident::{IncidentState, Severity};
+    use crate::core::incident::{IncidentState, Severity, Trigger};
 
     fn past(opened: i64, rto: Option<i64>) -> Past {
         Past {
             name: "ranker-1".into(),
             state: IncidentState::Recovered,
+            trigger: Trigger::ErrorRate,
             severity: Severity::Rollback,
             reason: String::new(),
             rto,

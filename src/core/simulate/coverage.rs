@@ -11,7 +11,7 @@ use crate::core::stats::correlation::{Pairs, pearson, spearman};
 use crate::core::stats::optimisation::validate;
 use crate::core::stats::proportion::{clopper_pearson, wilson};
 use crate::core::stats::shortcut::difference_of_quantiles;
-use crate::core::stats::{Interval, Seed, StatsError, bootstrap, poisson as rate, quantile, recovery, roc};
+use crate::core::stats::{Interval, Seed, StatsError, betting, bootstrap, poisson as rate, quantile, recovery, roc};
 
 /// An interval to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +54,13 @@ pub enum Trial {
     Recovery,
     /// Proportion confidence sequence: covers at every one of 50 looks.
     Sequence,
+    /// Betting confidence sequence of a mean level: covers at every one of 10 looks.
+    Betting,
 }
 
 impl Trial {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Mean,
         Self::Variance,
         Self::Score,
@@ -78,6 +80,7 @@ impl Trial {
         Self::EceCalibrated,
         Self::Recovery,
         Self::Sequence,
+        Self::Betting,
     ];
 
     /// The name in tables.
@@ -94,7 +97,7 @@ impl Trial {
             Self::Rate => "rate, exact Poisson",
             Self::P95 => "P95, order statistics",
             Self::TwoP95 => "ΔP95 of two runs",
-            Self::PairedP95 => "ΔP95 by replay, paired",
+            Self::PairedP95 => "ΔP95 by replay, Harrell–Davis",
             Self::Pearson => "Pearson .9, Fisher z",
             Self::Spearman => "Spearman, Bonett–Wright",
             Self::Auc => "ROC AUC .8, DeLong on logits",
@@ -102,6 +105,7 @@ impl Trial {
             Self::EceCalibrated => "ECE 0 (calibrated model)",
             Self::Recovery => "recovery time, t on logs, n = 8",
             Self::Sequence => "share 3 % at all of 50 looks, confidence sequence",
+            Self::Betting => "mean level at all of 10 looks, betting",
         }
     }
 }
@@ -229,6 +233,15 @@ fn one(trial: Trial, n: usize, rng: &mut impl Rng, seed: &Seed) -> Result<bool, 
                     .ci95
                     .contains(0.03)
                 {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        Trial::Betting => {
+            let levels: Vec<f64> = (0..n).map(|_| uniform(rng).sqrt()).collect();
+            for seen in (1..=10).map(|look| look * n / 10) {
+                if !betting::mean(&levels[..seen])?.ci95.contains(2.0 / 3.0) {
                     return Ok(false);
                 }
             }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::coverage::{self, Trial};
 use super::layouts::{self, Layout};
+use super::releases::{self, CALLED_WORSE, Causes, Rollout};
 use super::rollout::{Conditions, Outcome, Shift, floor_of_delay, hourly_threshold, simulate};
 use super::rules::Rule;
 use super::throughput;
@@ -11,6 +12,7 @@ use super::trace::{Request, Server, Trace, replay};
 use super::traffic::Traffic;
 use crate::core::stats::StatsError;
 use crate::core::stats::histogram::{EdgeChoice, Histogram};
+use crate::core::stats::sequential::{PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, design_effect};
 use crate::core::stats::special::{normal_cdf, normal_quantile};
 
 /// Requests per second of the grid.
@@ -24,12 +26,13 @@ type Part = fn(&mut String, u64) -> Result<(), StatsError>;
 /// All tables, `runs` simulated hours a cell; the replay where `requests` are given.
 pub fn all(runs: u64, requests: Option<&[Request]>) -> Result<String, StatsError> {
     let mut text = String::new();
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         false_alarms,
         peers,
         delays,
         transients,
         floors,
+        side_by_side,
         latency_limits,
         interval_coverage,
     ];
@@ -240,6 +243,49 @@ pub fn floors(text: &mut String, runs: u64) -> Result<(), StatsError> {
     Ok(())
 }
 
+/// A new release beside the old one.
+pub fn side_by_side(text: &mut String, runs: u64) -> Result<(), StatsError> {
+    line!(
+        text,
+        "### A new release beside an old one with 1 % errors, 100 req/s in all\n"
+    );
+    line!(
+        text,
+        "Called worse in an hour (evidence {CALLED_WORSE:.0}) although equal; median time from the first look when it has \
+         so many times as many errors. The design effect is that of the old release alone in the six hours before; \
+         the outage makes 20 % of both releases' requests fail for ten minutes; {runs} hours a cell.\n"
+    );
+    line!(
+        text,
+        "| traffic | causes | equal, half of the traffic | equal, a tenth | 2×, half | 3×, half | 5×, half | 5×, a tenth |"
+    );
+    line!(text, "|---|---|---|---|---|---|---|---|");
+    for traffic in Traffic::ALL {
+        for causes in Causes::ALL {
+            let of = |part, ratio| {
+                let rate = 100.0;
+                releases::simulate(
+                    Rollout {
+                        traffic,
+                        causes,
+                        rate,
+                        part,
+                        ratio,
+                    },
+                    runs,
+                )
+            };
+            let mut row = format!("| {} | {} |", traffic.name(), causes.name());
+            let _ = write!(row, " {} | {} |", of(0.5, 1.0)?.0, of(0.1, 1.0)?.0);
+            for (part, ratio) in [(0.5, 2.0), (0.5, 3.0), (0.5, 5.0), (0.1, 5.0)] {
+                let _ = write!(row, " {} |", seconds(of(part, ratio)?.1));
+            }
+            line!(text, "{row}");
+        }
+    }
+    Ok(())
+}
+
 /// P95 limits on bucket layouts: the share of requests above the edge that the layout offers.
 pub fn latency_limits(text: &mut String, runs: u64) -> Result<(), StatsError> {
     line!(
@@ -396,24 +442,28 @@ fn trace_effect(trace: &Trace) -> f64 {
                 .fold((0.0, 0.0), |sum, look| (sum.0 + look.0, sum.1 + look.1))
         })
         .collect();
-    crate::core::stats::sequential::design_effect(&blocks, 4.0, 12.0)
+    design_effect(&blocks, PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT)
         .raw
         .unwrap_or(f64::NAN)
 }
 
 /// The floor of the delay, in whole looks.
-fn floor(rate: f64, limit: f64, share: f64) -> Result<f64, StatsError> {
+pub(super) fn floor(rate: f64, limit: f64, share: f64) -> Result<f64, StatsError> {
     Ok((floor_of_delay(rate, limit, share)? / super::INTERVAL).ceil() * super::INTERVAL)
 }
 
 fn delay(outcome: &Outcome) -> String {
-    match outcome.median_delay() {
-        _ if outcome.early.value() > 0.5 => "always early".to_owned(),
-        Some(seconds) => format!("{seconds:.0} s"),
-        None => "—".to_owned(),
+    if outcome.early.value() > 0.5 {
+        "always early".to_owned()
+    } else {
+        seconds(outcome.median_delay())
     }
 }
 
-fn only(outcomes: Vec<Outcome>) -> Result<Outcome, StatsError> {
+pub(super) fn seconds(median: Option<f64>) -> String {
+    median.map_or("—".to_owned(), |seconds| format!("{seconds:.0} s"))
+}
+
+pub(super) fn only(outcomes: Vec<Outcome>) -> Result<Outcome, StatsError> {
     outcomes.into_iter().next().ok_or(StatsError::Empty { what: "rules" })
 }

@@ -71,9 +71,14 @@ impl<'a, R: Rng> Service<'a, R> {
 
     /// The next look: (requests, bad requests) when bad ones have the mean share `share`.
     pub fn look(&mut self, share: f64) -> (f64, f64) {
-        let expected = self.rate * INTERVAL;
+        let state = self.state();
+        self.draw(state, 1.0, share)
+    }
+
+    /// What the next look is like: load and share of bad requests as multiples of their means.
+    pub fn state(&mut self) -> (f64, f64) {
         self.look += 1.0;
-        let (load, quality) = match self.traffic {
+        match self.traffic {
             Traffic::Flat => (1.0, 1.0),
             Traffic::Diurnal => {
                 let hour_angle = std::f64::consts::TAU * self.look * INTERVAL / 86_400.0;
@@ -84,8 +89,13 @@ impl<'a, R: Rng> Service<'a, R> {
                 self.wander = MEMORY * self.wander + (1.0 - MEMORY * MEMORY).sqrt() * WANDER * normal(self.rng);
                 (1.0, (self.wander - 0.5 * WANDER * WANDER).exp())
             }
-        };
-        let n = poisson(self.rng, expected * load);
+        }
+    }
+
+    /// (requests, bad requests) of a look in this state for a `part` of the load, when bad ones have the
+    /// mean share `share`.
+    pub fn draw(&mut self, (load, quality): (f64, f64), part: f64, share: f64) -> (f64, f64) {
+        let n = poisson(self.rng, self.rate * INTERVAL * load * part);
         (n, binomial(self.rng, n, (share * quality).min(1.0)))
     }
 }

@@ -42,7 +42,8 @@ pub enum Binning {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     /// ECE = Σ wᵢ |confidence − observed|, w the share of a bin. Its interval runs from the lower bootstrap end less the
-    /// largest bias that the bins allow to the plain upper one: the bias only raises the value.
+    /// largest bias that the bins allow to the plain upper one: the bias only raises the value. The lower end
+    /// is 0 where a calibrated model would show as much in one of 20 samples: at 0 only the lower end can miss.
     pub ece: Estimate,
     /// ECE without the part that the bins' noise explains, at least 0.
     pub debiased: f64,
@@ -138,7 +139,11 @@ pub fn from_bins(bins: &[Bin], seed: &Seed) -> Result<Calibration, StatsError> {
     let high = percentile(&mut replicates, 0.975);
     // The largest bias that the bins' gaps allow, each taken 1.5 standard errors smaller than seen.
     let most = bias(&curve, n, |gap, spread| (gap - 1.5 * spread).max(0.0));
-    let ci95 = Interval::new((value - most - (mean - low)).max(0.0), (value + (high - mean)).min(1.0));
+    let mut lower = (value - most - (mean - low)).max(0.0);
+    if lower > 0.0 && value <= calibrated_ece(&curve, n, &seed.part(0)) {
+        lower = 0.0;
+    }
+    let ci95 = Interval::new(lower, (value + (high - mean)).min(1.0));
     let signed = |bin: &Bin| (bin.confidence - bin.observed) * bin.n as f64 / n as f64;
     Ok(Calibration {
         ece: Estimate {
@@ -152,6 +157,18 @@ pub fn from_bins(bins: &[Bin], seed: &Seed) -> Result<Calibration, StatsError> {
         underconfidence: curve.iter().map(|bin| (-signed(bin)).max(0.0)).sum(),
         curve,
     })
+}
+
+/// The ECE that a calibrated model with these bins stays under in 95 of 100 samples.
+fn calibrated_ece(curve: &[Bin], n: u64, seed: &Seed) -> f64 {
+    let calibrated: Vec<Bin> = curve
+        .iter()
+        .map(|bin| Bin {
+            observed: bin.confidence,
+            ..*bin
+        })
+        .collect();
+    percentile(&mut resampled(&calibrated, n, seed), 0.95)
 }
 
 /// Mean confidence minus the share that came true: above 0 is over-confident. `BCa` bootstrap.

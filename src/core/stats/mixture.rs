@@ -1,11 +1,10 @@
 //! A mixture e-process from a fixed start, and the combination of evidence from several triggers.
 //!
-//! E = `mean_k exp(Σ ℓ_k)` against H0: share ≤ p0; reject at E ≥ 1/α (Ville 1939). It dilutes after a long
+//! E = `Σ_k w_k exp(Σ ℓ_k)` against H0: share ≤ p0; reject at E ≥ 1/α (Ville 1939). It dilutes after a long
 //! healthy stretch, so it serves a release's own window and live statements; the e-SR
 //! [`Detector`](super::sequential::Detector) serves detection.
 
-use super::comparison::log_mean_exp;
-use super::sequential::{RATIOS, ShareWeights};
+use super::sequential::{RATIOS, ShareWeights, log_weighted_sum, weights};
 use super::{StatsError, check};
 
 /// Evidence since a fixed start that a share of bad requests exceeds its limit.
@@ -48,7 +47,7 @@ impl Mixture {
 
     /// ln E.
     pub fn log_evidence(&self) -> f64 {
-        log_mean_exp(&self.log_product[..self.live])
+        log_weighted_sum(&self.log_product[..self.live], &weights(self.live))
     }
 
     /// E; the largest finite number where E is beyond it.
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_is_the_mean_of_likelihood_ratios() {
+    fn the_process_is_the_weighted_mean_of_likelihood_ratios() {
         let mut mixture = Mixture::share(0.1, 1.0).unwrap();
         mixture.look(100.0, 12.0).unwrap();
         mixture.look(50.0, 9.0).unwrap();
@@ -86,9 +85,9 @@ mod tests {
         // 10 × 0.1 is not below 1: five ratios are live.
         let expected = RATIOS[..5]
             .iter()
-            .map(|r| r.powi(21) * ((1.0 - r * 0.1) / 0.9_f64).powi(129))
-            .sum::<f64>()
-            / 5.0;
+            .zip(weights(5))
+            .map(|(r, weight)| weight * r.powi(21) * ((1.0 - r * 0.1) / 0.9_f64).powi(129))
+            .sum::<f64>();
         assert!((mixture.evidence() / expected - 1.0).abs() < 1e-9);
         assert!(mixture.look(1.0, 2.0).is_err());
         assert!(Mixture::share(0.9, 1.0).is_err());

@@ -5,7 +5,7 @@
 //! H0 each ratio `ρ_k` has its own log evidence `ℓ_k` of a look, and
 //!
 //! ```text
-//! R_k ← (R_k + 1) · exp(ℓ_k),   M = mean_k R_k,   alarm at M ≥ c
+//! R_k ← (R_k + 1) · exp(ℓ_k),   M = Σ_k w_k R_k,   alarm at M ≥ c
 //! ```
 //!
 //! The average run length to a false alarm is at least c looks, and P(false alarm within N looks) ≤ N/c,
@@ -35,6 +35,19 @@ pub use super::design_effect::{DesignEffect, PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, 
 /// The ratios to the limit that a detector looks for, as multiples of the share or divisors of the rate.
 pub const RATIOS: [f64; 6] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
 
+/// The weight of each of [`RATIOS`] in the mixture; they sum to 1.
+///
+/// Any fixed weights keep the guarantee. A share that doubles is the least change that a busy service must
+/// see within two looks, so 1.5 to 3 carry most; a larger one has evidence to spare in a single look, and a
+/// smaller one takes many looks in any case. A weight w costs ln(1/w) of ln c.
+pub const WEIGHTS: [f64; RATIOS.len()] = [0.1, 0.2, 0.3, 0.2, 0.1, 0.1];
+
+/// [`WEIGHTS`] of the first `live` ratios, scaled to sum to 1; 0 for the others.
+pub(super) fn weights(live: usize) -> [f64; RATIOS.len()] {
+    let total: f64 = WEIGHTS[..live].iter().sum();
+    std::array::from_fn(|k| if k < live { WEIGHTS[k] / total } else { 0.0 })
+}
+
 /// What the likelihood ratios compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watches {
@@ -60,6 +73,8 @@ pub struct Detector {
     watches: Watches,
     /// How many of the ratios can be tested (a share cannot exceed 1).
     live: usize,
+    /// Weight of each ratio.
+    weights: [f64; RATIOS.len()],
     effect: f64,
     /// Σ n and Σ n² over the looks since the start (seconds, for a rate).
     sizes: [f64; 2],
@@ -104,10 +119,11 @@ impl Detector {
         Ok(detector)
     }
 
-    const fn silent(watches: Watches, live: usize, effect: f64) -> Self {
+    fn silent(watches: Watches, live: usize, effect: f64) -> Self {
         Self {
             watches,
             live,
+            weights: weights(live),
             effect,
             sizes: [0.0; 2],
             per_event: [0.0; RATIOS.len()],
@@ -209,14 +225,7 @@ impl Detector {
 
     /// ln M, minus infinity before the first look.
     pub fn log_evidence(&self) -> f64 {
-        let (winner, most) = self.winner();
-        if most == f64::NEG_INFINITY {
-            return most;
-        }
-        let sum: f64 = (0..self.live)
-            .map(|k| if k == winner { 1.0 } else { (self.log_r[k] - most).exp() })
-            .sum();
-        most + (sum / self.live as f64).ln()
+        log_weighted_sum(&self.log_r[..self.live], &self.weights)
     }
 
     /// M, "evidence M : 1"; the largest finite number where M is beyond it.
@@ -320,6 +329,27 @@ fn mixed(plain: f64, variance: f64) -> f64 {
     } else {
         -(-variance * plain).ln_1p() / variance
     }
+}
+
+/// ln Σ w·e^x over `logs` and their `weights`, minus infinity where all are.
+pub(super) fn log_weighted_sum(logs: &[f64], weights: &[f64]) -> f64 {
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    let sum: f64 = logs
+        .iter()
+        .zip(weights)
+        // The largest needs no exponential.
+        .map(|(&log, weight)| {
+            if log == most {
+                *weight
+            } else {
+                weight * (log - most).exp()
+            }
+        })
+        .sum();
+    most + sum.ln()
 }
 
 /// ln(1 + e^x); saves the two transcendentals where the result is x or 0 to the last bit.

@@ -72,7 +72,8 @@ impl Tracking {
             "run_id": run,
             "datasets": [{
                 "tags": [{"key": "mlflow.data.context", "value": "evaluation"}],
-                "dataset": {"name": "golden", "digest": digest, "source_type": "local", "source": "{}"},
+                // A name of its own: two clients that make the same dataset at once are refused.
+                "dataset": {"name": format!("golden-{run}"), "digest": digest, "source_type": "local", "source": "{}"},
             }],
         });
         self.post("runs/log-inputs", input).await.map(drop)
@@ -99,6 +100,19 @@ impl Tracking {
     /// Deletes a run.
     pub async fn delete(&self, run: &str) -> Result<(), StageError> {
         self.post("runs/delete", json!({"run_id": run})).await.map(drop)
+    }
+
+    /// An artifact's text, as a person would download it.
+    pub async fn read(&self, run: &str, path: &str) -> Result<String, StageError> {
+        let failed = |error: reqwest::Error| StageError::Unexpected(format!("MLflow, {path}: {error}"));
+        let url = format!("{}/get-artifact?run_uuid={run}&path={path}", self.url);
+        let answer = self
+            .client
+            .get(url)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status);
+        answer.map_err(failed)?.text().await.map_err(failed)
     }
 
     /// Evaluates a release of the demo service and logs what was found; the run's id.

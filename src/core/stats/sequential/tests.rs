@@ -23,9 +23,16 @@ fn the_recursion_is_the_definition() {
             r[k] = (r[k] + 1.0) * l.exp();
         }
     }
-    let expected = r.iter().sum::<f64>() / 6.0;
+    let expected: f64 = r.iter().zip(WEIGHTS).map(|(r, weight)| weight * r).sum();
     assert!((detector.evidence() / expected - 1.0).abs() < 1e-10);
     assert_eq!(detector.looks(), 3);
+}
+
+#[test]
+fn the_weights_sum_to_one_however_many_ratios_are_live() {
+    for live in 1..=RATIOS.len() {
+        assert!((weights(live).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
 }
 
 #[test]

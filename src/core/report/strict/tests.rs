@@ -1,0 +1,388 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::core::{
+    incident::{Severity, Trigger},
+    judge::{State, TriggerVerdict, Verdict},
+    policy::{Latency, Mode, Throughput},
+    quality::{self, Known, Quality, Section as Where, Unit, evidence::File},
+    report::{Material, Standing, report},
+};
+
+const NOW: i64 = 1_795_500_000;
+
+fn policy() -> Policy {
+    Policy {
+        interval: 15,
+        period: 3_600.0,
+        false_rollback_rate: 0.01,
+        escalate_after: 180,
+        warm_up: 60,
+        latency: Some(Latency {
+            quantile: 0.95,
+            target: 0.5,
+            tolerance: 0.005,
+            edge: None,
+        }),
+        error_rate: Some(0.01),
+        throughput: Some(Throughput {
+            target: 100.0,
+            floor: 80.0,
+            assume_constant_demand: false,
+        }),
+        gpu: None,
+        quality: Some(quality::Objectives::default()),
+        roll_back_on_blind: false,
+        mode: Mode::Automatic,
+        cooldown: 1_800,
+        allow_previous: false,
+        checkpoint_max_age: 86_400,
+        register_after: Some(300),
+        keep: 5,
+        rto: 600,
+        rpo: 300,
+    }
+}
+
+fn trigger(trigger: Trigger, state: State, value: f64, limit: f64) -> TriggerVerdict {
+    let estimate = Estimate::new(value, value * 0.9, value * 1.1, 7_412, Method::Wilson);
+    TriggerVerdict {
+        trigger,
+        state,
+        level: (trigger == Trigger::Latency).then(|| Estimate::new(0.463, 0.25, 0.5, 7_412, Method::OrderStatistics)),
+        level_limit: (trigger == Trigger::Latency).then_some(0.505),
+        estimate: Some(estimate),
+        limit,
+        log_evidence: if state == State::Breach { 12.0 } else { -1.0 },
+        log_threshold: 11.0,
+        onset: None,
+        design_effect: 1.4,
+        note: String::new(),
+    }
+}
+
+fn verdict(errors: State) -> Verdict {
+    let share = if errors == State::Breach { 0.031 } else { 0.001_2 };
+    Verdict {
+        at: NOW,
+        triggers: vec![
+            trigger(Trigger::ErrorRate, errors, share, 0.01),
+            trigger(Trigger::Latency, State::Healthy, 0.03, 0.05),
+            trigger(Trigger::Throughput, State::Healthy, 105.0, 80.0),
+        ],
+        blind_since: None,
+    }
+}
+
+fn row(section: Where, name: &str, standing: Standing) -> Row {
+    let mut row = Row::new(section, name, "a target", Unit::Share, File::ComplianceMetrics);
+    row.current = Some(Estimate::new(0.82, 0.79, 0.85, 400, Method::Wilson));
+    row.change = Some(Estimate::new(13.2, 9.0, 17.0, 400, Method::PairedBootstrap));
+    row.change_unit = Unit::Points;
+    row.standing = standing;
+    row.evidence = "compliance_metrics.json#5f2a#v7".to_owned();
+    row
+}
+
+fn known() -> Known {
+    let rows = ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"]
+        .map(|name| row(Where::Compliance, name, Standing::Passing));
+    Known::Judged {
+        quality: Arc::new(Quality {
+            rows: rows.into(),
+            notes: Vec::new(),
+            stacks: Vec::new(),
+            dataset: None,
+        }),
+        completed: None,
+    }
+}
+
+fn past(name: &str, state: IncidentState, rto: Option<i64>) -> Past {
+    Past {
+        name: name.to_owned(),
+        state,
+        trigger: Trigger::ErrorRate,
+        severity: Severity::Rollback,
+        reason: "error rate 3.1% | over 1.0%".to_owned(),
+        rto,
+        rpo: rto,
+        opened: NOW - 3_600,
+    }
+}
+
+fn ready() -> Vec<crate::core::plan::Candidate> {
+    vec![crate::core::plan::Candidate {
+        name: "ranker-20261123-1".into(),
+        uid: "u".into(),
+        images: Vec::new(),
+        certified: Some(NOW - 60),
+        run: None,
+        usable: Ok(()),
+    }]
+}
+
+/// The report's sections and last line.
+fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, String, String) {
+    let (policy, candidates) = (policy(), ready());
+    let report = report(&Material {
+        policy: &policy,
+        verdict,
+        problem: None,
+        quality: known,
+        candidates: Some(&candidates),
+        incidents,
+        drills: &[],
+        metrics: "default/http",
+        now: NOW,
+    });
+    let readiness = [Readiness {
+        component: "Checkpoint Integrity",
+        status: "READY".into(),
+        last_test: "60s ago".into(),
+        result: "verified".into(),
+        evidence: "rollbackcheckpoint ranker-20261123-1".into(),
+    }];
+    let recovery = recovery(&policy, incidents, &[]);
+    let full = Full {
+        subject: "shop/ranker",
+        report: &report,
+        policy: &policy,
+        readiness: &readiness,
+        incidents,
+        recovery: &recovery,
+        run: Some("5f2a"),
+        metrics: "default/http",
+        review: 86_400,
+        now: NOW,
+    };
+    let (sections, last) = (sections(&full), last_line(&full));
+    let text = markdown("shop/ranker", &sections, &last);
+    (sections, last, text)
+}
+
+fn healthy() -> (Vec<Section>, String, String) {
+    let incidents = [
+        past("a", IncidentState::Recovered, Some(41)),
+        past("b", IncidentState::Recovered, Some(50)),
+        past("c", IncidentState::Recovered, Some(60)),
+    ];
+    made(&verdict(State::Healthy), &known(), &incidents)
+}
+
+#[test]
+fn thirteen_sections_stand_in_order_with_their_columns() {
+    let (sections, ..) = healthy();
+    let heads: Vec<(i32, &str, String)> = sections
+        .iter()
+        .map(|section| (section.number, section.title.as_str(), section.columns.join(" | ")))
+        .collect();
+    let expected = [
+        (1, "Quality & Safety Summary", ""),
+        (
+            2,
+            "Compliance Status",
+            "Metric | Target | Current | CI95 | Δ vs Prev | Status | Evidence",
+        ),
+        (
+            3,
+            "Drift & Stability Check",
+            "Dimension | Baseline | Current | Δ | r (corr) | Verdict | Evidence",
+        ),
+        (
+            4,
+            "Latency Profile",
+            "Stage | Avg (ms) | P95 (ms) | Δ vs Prev | CI95 | Status | Evidence",
+        ),
+        (
+            5,
+            "Throughput & Resources",
+            "Metric | Target | Observed | Δ vs Prev | Status | Evidence",
+        ),
+        (
+            6,
+            "Bottleneck Analysis",
+            "Component | %Total Latency | Regression vs Prev | Severity | Action",
+        ),
+        (
+            7,
+            "Rollback Readiness",
+            "Component | Status | Last Test | Result | Evidence",
+        ),
+        (
+            8,
+            "Auto-Rollback Triggers",
+            "Trigger | Threshold | Last Event | Result | Status | Evidence",
+        ),
+        (
+            9,
+            "Recovery Performance",
+            "Metric | Target | Observed | CI95 | Status | Evidence",
+        ),
+        (
+            10,
+            "Incident Log (Last 7 Days)",
+            "Incident ID | Timestamp | Trigger | Action Taken | RTO (min) | Success | Root Cause",
+        ),
+        (11, "Alert Checklist", ""),
+        (12, "SLO Summary Table", "SLO | Target | Current | Status | Evidence"),
+        (13, "Final Verdict & Action", ""),
+    ];
+    let expected: Vec<(i32, &str, String)> = expected
+        .iter()
+        .map(|(number, title, columns)| (*number, *title, (*columns).to_owned()))
+        .collect();
+    assert_eq!(heads, expected);
+    for section in &sections {
+        for row in &section.rows {
+            assert_eq!(row.len(), section.columns.len(), "{}: {row:?}", section.title);
+            assert!(row.iter().all(|cell| !cell.is_empty()), "{}: {row:?}", section.title);
+        }
+    }
+}
+
+#[test]
+fn each_table_has_the_rows_that_are_asked_for() {
+    let (sections, ..) = healthy();
+    let names = |number: usize| -> Vec<&str> { sections[number - 1].rows.iter().map(|row| row[0].as_str()).collect() };
+    assert_eq!(
+        names(2),
+        ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"]
+    );
+    assert_eq!(
+        names(3),
+        [
+            "Compliance (7d)",
+            "Conflict Trend",
+            "Calibration Drift",
+            "Modality Ratio"
+        ]
+    );
+    assert_eq!(names(4), ["Preprocess", "Inference", "Postprocess", "Total"]);
+    assert_eq!(
+        names(5),
+        ["Throughput (req/s)", "GPU Utilization (%)", "Memory Usage (%)"]
+    );
+    assert!(names(6).contains(&"Unknown"));
+    assert_eq!(
+        names(8),
+        ["Compliance drop", "P95 latency", "Error rate", "Throughput drop"]
+    );
+    assert_eq!(names(9), ["RTO (min)", "RPO (min)", "Success Rate"]);
+    assert_eq!(
+        names(12),
+        ["Compliance@1", "P95 Latency", "Throughput", "Error Rate", "RTO", "RPO"]
+    );
+    let checklist = &sections[10].text;
+    assert_eq!(checklist.lines().count(), 9);
+    assert!(
+        checklist
+            .lines()
+            .all(|line| line.starts_with("- [ ]") || line.starts_with("- [x]"))
+    );
+}
+
+#[test]
+fn the_last_line_is_exact() {
+    let (_, last, text) = healthy();
+    assert_eq!(
+        last,
+        "Quality & Safety Officer Final Verdict: HEALTHY — All SLOs PASSING, Rollback READY, Evidence traceable to \
+         MLflow runs, system SAFE TO PROCEED."
+    );
+    assert!(text.ends_with(&format!("\n{last}\n")));
+    let under_way = [past("a", IncidentState::Verifying, None)];
+    let (_, last, _) = made(&verdict(State::Breach), &Known::Pending, &under_way);
+    assert_eq!(
+        last,
+        "Quality & Safety Officer Final Verdict: BREACH — All SLOs 4/6 FAILING, Rollback READY, Evidence not traceable \
+         to MLflow runs, system EMERGENCY ROLLBACK TRIGGERED."
+    );
+    let missing = Known::Missing {
+        reason: "RunDeleted",
+        message: "run 5f2a was deleted".into(),
+    };
+    let (_, last, _) = made(&verdict(State::Healthy), &missing, &[]);
+    assert!(
+        last.starts_with("Quality & Safety Officer Final Verdict: CAUTION")
+            && last.ends_with("system REQUIRES ATTENTION.")
+    );
+}
+
+#[test]
+fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
+    let missing = Known::Missing {
+        reason: "RunDeleted",
+        message: "run 5f2a was deleted".into(),
+    };
+    let (sections, ..) = made(&verdict(State::Healthy), &missing, &[]);
+    for row in sections[1]
+        .rows
+        .iter()
+        .chain(&sections[2].rows)
+        .chain(&sections[8].rows)
+    {
+        let cells = row.len();
+        assert_eq!(row[cells - 2], "unsupported", "{row:?}");
+        assert!(row[1..cells - 2].iter().any(|cell| cell == "—"), "{row:?}");
+    }
+    assert_eq!(sections[1].rows[0][6], "unsupported: run 5f2a was deleted");
+}
+
+#[test]
+fn no_value_stands_without_its_interval_and_its_n() {
+    let (sections, ..) = healthy();
+    let compliance = &sections[1].rows[0];
+    assert_eq!(compliance[2], "82.0%");
+    assert_eq!(compliance[3], "79.0% to 85.0% (n = 400)");
+    assert_eq!(compliance[4], "+13.2 (CI95 +9.0 to +17.0, n = 400)");
+    let total = &sections[3].rows[3];
+    assert_eq!(
+        (total[2].as_str(), total[4].as_str()),
+        ("463", "250ms to 500ms (n = 7,412)")
+    );
+    let rto = &sections[8].rows[0];
+    assert!(rto[3].ends_with("(n = 3)") && rto[4] == "PASSING", "{rto:?}");
+    assert_eq!(sections[8].rows[2][3], "29.2% to 100.0% (n = 3)");
+}
+
+#[test]
+fn the_summary_has_at_most_250_words_and_says_when_it_was_cut() {
+    let many: Vec<Past> = (0..1)
+        .map(|index| Past {
+            reason: "word ".repeat(400),
+            ..past(&format!("i{index}"), IncidentState::AwaitingApproval, None)
+        })
+        .collect();
+    let (sections, ..) = made(&verdict(State::Breach), &known(), &many);
+    let words = sections[0].text.split_whitespace().count();
+    assert!(
+        words <= MOST_WORDS && sections[0].text.ends_with("(cut; the sections below say all)"),
+        "{words}"
+    );
+}
+
+#[test]
+fn the_same_material_gives_the_same_bytes_and_a_bar_stays_in_its_cell() {
+    let (_, _, text) = healthy();
+    assert_eq!(healthy().2, text);
+    assert!(text.contains("error rate 3.1% \\| over 1.0%"));
+}
+
+#[test]
+fn a_value_near_its_limit_is_a_question_and_an_open_incident_an_action() {
+    let mut near = verdict(State::Healthy);
+    near.triggers[0] = trigger(Trigger::ErrorRate, State::Healthy, 0.009_5, 0.01);
+    let waits = [past("ranker-7f3c9", IncidentState::AwaitingApproval, None)];
+    let (sections, ..) = made(&near, &known(), &waits);
+    let text = &sections[12].text;
+    assert!(
+        text.contains("error rate is 0.95%") && text.contains("is that limit right?"),
+        "{text}"
+    );
+    assert!(
+        text.contains("decide on ranker-7f3c9: approve it, or ship a fix"),
+        "{text}"
+    );
+    assert!(text.contains("- Next Review: 2026-11-25"), "{text}");
+}

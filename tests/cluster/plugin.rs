@@ -1,0 +1,121 @@
+//! `kubectl quality` as on-call calls it, on the real control plane.
+
+use std::process::Command;
+
+use quality_officer::api::{IncidentState, QualityReport};
+use serde_json::json;
+
+use crate::scene::{Scene, bad, good, policy};
+
+/// The plugin in the scene's namespace: whether it succeeded, and what it said.
+fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+        .args(arguments)
+        .args(["-n", &scene.space.namespace])
+        .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
+        .output()
+        .unwrap();
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+fn said(scene: &Scene, arguments: &[&str]) -> String {
+    let (succeeded, text) = quality(scene, arguments);
+    assert!(succeeded, "{arguments:?}: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_done() {
+    let prepare = policy(&json!({"rollback": {"mode": "Prepare"}}));
+    let scene = Scene::guarded_by("plugin", &prepare).await;
+    assert_eq!(said(&scene, &["incidents"]), "No incident.\n");
+    scene.ship(&bad()).await;
+    let incident = scene.incident(IncidentState::AwaitingApproval).await;
+    let name = incident.metadata.name.unwrap();
+    let told = |report: &QualityReport| report.status.as_ref().is_some_and(|status| status.incident == name);
+    scene.report("the report names the incident", told).await;
+
+    let report = said(&scene, &["report", "ranker"]);
+    assert!(report.starts_with("plugin/ranker: BREACH"), "{report}");
+    assert!(
+        report
+            .lines()
+            .all(|line| line.chars().count() <= 100 || line.contains("Final Verdict")),
+        "{report}"
+    );
+    let strict = said(&scene, &["report", "ranker", "-o", "markdown"]);
+    let headings: Vec<&str> = strict.lines().filter(|line| line.starts_with("## ")).collect();
+    assert_eq!(headings.len(), 13, "{strict}");
+    assert!(headings[0].starts_with("## 1. ") && headings[12].starts_with("## 13. "));
+    let last = strict.lines().last().unwrap();
+    assert!(
+        last.starts_with("Quality & Safety Officer Final Verdict: BREACH — All SLOs "),
+        "{last}"
+    );
+    let data: serde_json::Value = serde_json::from_str(&said(&scene, &["report", "-o", "json"])).unwrap();
+    assert_eq!(data[0]["status"]["verdict"], "BREACH");
+
+    let why = said(&scene, &["explain", "ranker"]);
+    assert!(
+        why.contains("ErrorRate       BREACH since ") && why.contains("why it acts: at most 1%"),
+        "{why}"
+    );
+    assert!(said(&scene, &["checkpoints"]).contains("True"));
+    let (early, text) = quality(&scene, &["postmortem", &name]);
+    assert!(!early && text.contains("has no postmortem"), "{text}");
+
+    assert!(said(&scene, &["approve", &name]).starts_with(&format!("approved: {name} goes back to")));
+    scene.incident(IncidentState::Recovered).await;
+    assert_eq!(scene.runs().await, good());
+    let postmortem = said(&scene, &["postmortem", &name]);
+    assert!(
+        postmortem.starts_with(&format!("# Postmortem of {name}")),
+        "{postmortem}"
+    );
+    let (again, text) = quality(&scene, &["approve", &name]);
+    assert!(
+        !again && text.contains("is Recovered: only one that is AwaitingApproval"),
+        "{text}"
+    );
+    let folder = scene.space.folder().join("export");
+    said(&scene, &["export", folder.to_str().unwrap()]);
+    let log = std::fs::read_to_string(folder.join("rollback_log.json")).unwrap();
+    assert!(log.contains(&name), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
+    let scene = Scene::unguarded("plugin-errors").await;
+    let (succeeded, text) = quality(&scene, &["explain", "nobody"]);
+    assert!(
+        !succeeded && text.contains("there is no QualityPolicy nobody in namespace plugin-errors"),
+        "{text}"
+    );
+    let (succeeded, text) = quality(&scene, &["approve", "nothing"]);
+    assert!(
+        !succeeded && text.contains("there is no QualityIncident nothing"),
+        "{text}"
+    );
+    assert!(said(&scene, &["report"]).starts_with("No report: "));
+    let (succeeded, text) = quality(&scene, &["report", "--context", "none"]);
+    assert!(!succeeded && text.contains("no cluster: "), "{text}");
+    // Somebody with few rights.
+    let kubeconfig = stage::install::service_account_kubeconfig(&scene.space.endpoints, &scene.space.folder()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+        .args(["explain", "ranker", "-n", "kube-system"])
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let paused = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+        .args(["pause", "ranker", "-n", &scene.space.namespace])
+        .env("KUBECONFIG", scene.space.folder().join("operator.kubeconfig"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(paused.stderr).unwrap();
+    assert!(
+        text.contains("you may not patch qualitypolicies in namespace plugin-errors"),
+        "{text}"
+    );
+}

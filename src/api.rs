@@ -37,6 +37,15 @@ pub const ROLLBACK_ANNOTATION: &str = "quality-officer.dev/rollback";
 /// Set to `true` on an incident by a person to let a prepared rollback go ahead.
 pub const APPROVE_ANNOTATION: &str = "quality-officer.dev/approve";
 
+/// On a Deployment under drill: which drill, when its fault began, and the images to put back.
+pub const DRILL_ANNOTATION: &str = "quality-officer.dev/drill";
+/// On a shadow and its pods, and on nothing else: the drill that made it.
+pub const DRILL_LABEL: &str = "quality-officer.dev/drill";
+/// On a shadow: what it is, for whoever finds it.
+pub const SHADOW_ANNOTATION: &str = "quality-officer.dev/shadow-of";
+/// Label on a namespace: only where it is `staging` is a drill in place not refused.
+pub const ENVIRONMENT_LABEL: &str = "quality-officer.dev/environment";
+
 /// On a pod template: the MLflow run that the release's model comes from.
 pub const RUN_ANNOTATION: &str = "mlflow.org/run-id";
 /// On a pod template: the commit that the release was built from.

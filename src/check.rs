@@ -157,6 +157,7 @@ pub async fn check(request: &Request) -> Result<Outcome, CheckError> {
         quality: &known,
         candidates: None,
         incidents: &[],
+        drills: &[],
         metrics: request.prometheus.as_deref().unwrap_or_default(),
         now,
     });

@@ -6,6 +6,7 @@ mod apply;
 pub(crate) mod build;
 mod checkpoints;
 mod context;
+mod drill;
 mod events;
 mod evidence;
 mod gather;

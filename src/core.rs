@@ -1,5 +1,6 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness.
 
+pub mod drill;
 pub mod incident;
 pub mod judge;
 pub mod plan;

@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ComplianceObjective, Decimal, DriftObjective, Evidence, Metrics, Percent, Rate, Span, TriggerStatus};
+use super::{
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus,
+};
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub struct QualityPolicySpec {
     /// Recovery objectives; drills on a schedule measure them.
     #[serde(default)]
     pub recovery: RecoveryObjectives,
+    /// When the way back is rehearsed. Without it no drill is scheduled; one that is created by hand takes place all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillSchedule>,
 }
 
 /// The name of an object in the same namespace.
@@ -365,13 +370,49 @@ impl Default for RecoveryObjectives {
     }
 }
 
+/// When and where the way back is rehearsed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DrillSchedule {
+    /// Cron: minute, hour, day of month, month, day of week. Sunday at three in the morning when not said.
+    #[schemars(
+        length(min = 9, max = 128),
+        regex(
+            pattern = r"^((\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)(,(\*|[0-5]?[0-9](-[0-5]?[0-9])?)(/[1-9][0-9]?)?)* ((\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)(,(\*|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[1-9][0-9]?)?)* ((\*|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?)(,(\*|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?)* ((\*|(0?[1-9]|1[0-2]|[A-Za-z]{3})(-(0?[1-9]|1[0-2]|[A-Za-z]{3}))?)(/[1-9][0-9]?)?)(,(\*|(0?[1-9]|1[0-2]|[A-Za-z]{3})(-(0?[1-9]|1[0-2]|[A-Za-z]{3}))?)(/[1-9][0-9]?)?)* ((\*|([0-7]|[A-Za-z]{3})(-([0-7]|[A-Za-z]{3}))?)(/[1-7])?)(,(\*|([0-7]|[A-Za-z]{3})(-([0-7]|[A-Za-z]{3}))?)(/[1-7])?)*$"
+        )
+    )]
+    pub schedule: String,
+    /// The time zone of the schedule, by its name in the IANA database.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"))]
+    pub time_zone: String,
+    /// Where the rehearsal takes place.
+    pub mode: DrillMode,
+    /// No drill is scheduled while this is set; what falls into that time is not caught up with.
+    pub suspend: bool,
+    /// How many finished drills of this policy are kept on record.
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: i32,
+}
+
+impl Default for DrillSchedule {
+    fn default() -> Self {
+        Self {
+            schedule: "0 3 * * 0".to_owned(),
+            time_zone: "UTC".to_owned(),
+            mode: DrillMode::Shadow,
+            suspend: false,
+            keep: 10,
+        }
+    }
+}
+
 /// What the operator found, in fields that `kubectl` can show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct QualityPolicyStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`.
+    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// `HEALTHY`, `CAUTION` or `BREACH`.
@@ -390,6 +431,20 @@ pub struct QualityPolicyStatus {
     /// When these figures were written; they are renewed when a verdict moves, and every few minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,
+    /// When the next drill is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillDue>,
+}
+
+/// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillDue {
+    /// The schedule and its time zone, as they were when this was worked out.
+    pub schedule: String,
+    /// The first instant that nothing was done for yet; none when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Time>,
 }
 
 /// The release under judgement. A restarted operator takes its analysis up from here.

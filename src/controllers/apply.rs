@@ -15,7 +15,7 @@ use crate::{
         events::{Told, tell},
         gather::Gathered,
         postmortem,
-        rollback::{NotRolledBack, roll_back},
+        rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
         incident::{IncidentState, Severity},
@@ -109,8 +109,17 @@ impl Act<'_> {
     }
 
     async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Done, CallError> {
-        let verification = match roll_back(self.context, self.policy, incident, candidate).await {
-            Ok(note) => note,
+        let name = incident.name_any();
+        let breached = Breached {
+            deployment: &incident.spec.deployment,
+            revision: &incident.spec.revision,
+            mark: &name,
+        };
+        let verification = match roll_back(self.context, self.policy, breached, candidate).await {
+            Ok(note) => {
+                self.context.meters.rollbacks.inc();
+                note
+            }
             // Another checkpoint is not taken in its place: this one is what the incident's record names.
             Err(NotRolledBack::Gone(message)) => {
                 let advance = Advance {

@@ -18,7 +18,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
     controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, verification},
     evidence::prometheus::Source,
     meters::Meters,
@@ -46,6 +46,8 @@ pub struct Stores {
     pub incidents: Store<DeserializeGuard<QualityIncident>>,
     /// All reports.
     pub reports: Store<DeserializeGuard<QualityReport>>,
+    /// All drills.
+    pub drills: Store<DeserializeGuard<RecoveryDrill>>,
 }
 
 /// What every reconcile shares.
@@ -87,6 +89,15 @@ impl CallError {
     /// The object is gone.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
+    }
+
+    /// The API server's words where it refuses the object itself: a quota, an admission policy, a right that is
+    /// missing, a field. Asking again changes nothing.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Api(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => Some(&status.message),
+            _ => None,
+        }
     }
 
     fn code(&self) -> Option<u16> {

@@ -155,7 +155,7 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
     })
 }
 
-fn of_namespace<K>(objects: &[Arc<kube::core::DeserializeGuard<K>>], namespace: &str) -> Vec<K>
+pub(crate) fn of_namespace<K>(objects: &[Arc<kube::core::DeserializeGuard<K>>], namespace: &str) -> Vec<K>
 where
     K: Resource + Clone,
 {
@@ -166,7 +166,7 @@ where
         .collect()
 }
 
-fn owned(stores: &Stores, deployment: &Deployment) -> Vec<Arc<ReplicaSet>> {
+pub(crate) fn owned(stores: &Stores, deployment: &Deployment) -> Vec<Arc<ReplicaSet>> {
     let uid = deployment.uid();
     let is_owner = |owner: &OwnerReference| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref();
     let namespace = deployment.namespace();

@@ -195,9 +195,8 @@ fn test(status: &mut RollbackCheckpointStatus, tested: &Tested) {
 }
 
 /// Takes down that the way back to a checkpoint was gone to its end, for whoever has no reconcile of it at hand: a
-/// drill. Taking the same test down twice is taking it down once; `Overtaken` when the checkpoint is another one by
-/// now, gone, or was written in between (then it is tried again).
-#[expect(dead_code, reason = "called by drills")]
+/// drill. Taking the same test down twice is taking it down once, and one that is gone has nothing to take it down in;
+/// `Overtaken` when somebody wrote in between: then it is tried again.
 pub(crate) async fn record_test(
     context: &Context,
     namespace: &str,
@@ -208,8 +207,8 @@ pub(crate) async fn record_test(
     let api: Api<RollbackCheckpoint> = Api::namespaced(context.client.clone(), namespace);
     let mut checkpoint = match call(api.get(name)).await {
         Ok(checkpoint) if checkpoint.uid().as_deref() == Some(uid) => checkpoint,
-        Ok(_) => return Ok(Written::Overtaken),
-        Err(error) if error.is_not_found() => return Ok(Written::Overtaken),
+        Ok(_) => return Ok(Written::Taken),
+        Err(error) if error.is_not_found() => return Ok(Written::Taken),
         Err(error) => return Err(error),
     };
     let before = checkpoint.status.clone();

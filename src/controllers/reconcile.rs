@@ -17,6 +17,7 @@ use crate::{
         apply::{Act, Done},
         build, checkpoints,
         context::{CallError, Context, PolicyObject, call},
+        drill,
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
@@ -63,6 +64,8 @@ impl ReconcileError {
 const AGAIN: Duration = Duration::from_millis(250);
 /// What a person must mend is looked at again now and then; a change of the objects comes by watch.
 const LATER: Duration = Duration::from_secs(60);
+/// The end of a drill in place comes by the watch of the Deployment, but for its very last step.
+const DRILLING: Duration = Duration::from_secs(2);
 /// The end of another policy comes by no watch of this one.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -139,6 +142,16 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
             }));
         }
     };
+    if let Some(name) = drill::in_place(&context.stores, policy, &gathered.deployment) {
+        // The fault is on purpose: no incident comes of it, and no second rollback.
+        let why = NotReady {
+            reason: "DrillRunning",
+            message: &format!("drill {name} breaks and restores the Deployment: nothing is judged meanwhile"),
+            keep_release: true,
+        };
+        status::not_ready(context, policy, &why, now).await?;
+        return Ok(Action::requeue(DRILLING));
+    }
     let grid = grid(now, rules.interval, source.settle());
     let subject = subject(policy, &gathered, rules.clone(), metrics);
     if judged.as_ref().is_none_or(|judged| judged.subject != subject) {
@@ -219,6 +232,9 @@ async fn judge_and_act(
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
     wrote |= log_back::log_back(context, policy, gathered, now).await?;
+    let drills = drill::schedule::of_policy(&context.stores, policy);
+    let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
+    wrote |= scheduled.wrote;
     let found = reporting::reported(
         &reporting::Seen {
             policy,
@@ -228,11 +244,13 @@ async fn judge_and_act(
             problem: judged.problem.as_deref(),
             known: &known,
             candidates: &observed.candidates,
+            drills: &drill::schedule::rehearsals(&drills),
             run: own.as_ref().map(|run| run.run_id.as_str()),
         },
         now,
     );
-    wrote |= status::update(context, policy, gathered.report.as_ref(), judged, &found, now).await?;
+    let report = gathered.report.as_ref();
+    wrote |= status::update(context, policy, report, judged, &found, &scheduled, now).await?;
     Ok(wrote)
 }
 

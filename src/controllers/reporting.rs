@@ -12,7 +12,7 @@ use crate::{
         policy::Policy,
         quality::Known,
         report::{
-            Material, Past, Report, report,
+            Material, Past, Rehearsal, Report, report,
             strict::{self, Full, Readiness, Section},
         },
         words::{self, UNKNOWN},
@@ -38,6 +38,8 @@ pub struct Seen<'a> {
     pub known: &'a Known,
     /// The checkpoints.
     pub candidates: &'a [Candidate],
+    /// The finished drills, oldest first.
+    pub drills: &'a [Rehearsal],
     /// The release's run.
     pub run: Option<&'a str>,
 }
@@ -63,11 +65,12 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         quality: seen.known,
         candidates: Some(seen.candidates),
         incidents: &incidents,
+        drills: seen.drills,
         metrics: &metrics,
         now: now.as_second(),
     });
     let readiness = readiness(seen, &found, now.as_second());
-    let recovery = strict::recovery(seen.rules, &incidents);
+    let recovery = strict::recovery(seen.rules, &incidents, seen.drills);
     let subject = format!(
         "{}/{}",
         seen.policy.namespace().unwrap_or_default(),

@@ -1,5 +1,5 @@
 //! The one write that changes production: the images of the named containers, fenced by the UID and
-//! resourceVersion of what was just read.
+//! resourceVersion of what was just read. A drill rehearses this very write.
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
+    api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
     controllers::{
         context::{CallError, Context, call},
         release,
@@ -32,13 +32,24 @@ pub enum NotRolledBack {
     Gone(String),
 }
 
+/// What is rolled back, as it was when that was decided and recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Breached<'a> {
+    /// The Deployment.
+    pub deployment: &'a ObjectIdentity,
+    /// The revision in breach: a newer one is left alone.
+    pub revision: &'a str,
+    /// Whose rollback it is, for the annotation that is written with the images.
+    pub mark: &'a str,
+}
+
 /// Reads policy, checkpoint and Deployment anew (quorum reads, not the cache), compares them with what was
 /// judged, and changes the images. Any difference leaves everything as it is: the next reconcile decides on
 /// what there is then. What a reader should know of the verification right before it is returned.
 pub async fn roll_back(
     context: &Context,
     policy: &QualityPolicy,
-    incident: &QualityIncident,
+    breached: Breached<'_>,
     candidate: &Candidate,
 ) -> Result<Option<String>, NotRolledBack> {
     // The slowest step comes first: what is read after it is as new as it can be at the PATCH.
@@ -92,9 +103,9 @@ pub async fn roll_back(
         Err(gone) => return Err(NotRolledBack::Gone(gone)),
     };
 
-    let deployment = call(deployments.get(&incident.spec.deployment.name)).await?;
+    let deployment = call(deployments.get(&breached.deployment.name)).await?;
     ensure(
-        deployment.uid().as_deref() == Some(incident.spec.deployment.uid.as_str()),
+        deployment.uid().as_deref() == Some(breached.deployment.uid.as_str()),
         "the Deployment was deleted and created again",
     )?;
     ensure(
@@ -107,7 +118,7 @@ pub async fn roll_back(
         "the Deployment has a newer template",
     )?;
     ensure(
-        release::revision(&deployment) == Some(incident.spec.revision.as_str()),
+        release::revision(&deployment) == Some(breached.revision),
         "the Deployment has a newer release",
     )?;
     let containers = release::template_images(&deployment);
@@ -126,9 +137,9 @@ pub async fn roll_back(
     // refuse it when anybody wrote in between; nothing but the images and one annotation is sent.
     let patch = json!({
         "metadata": {
-            "uid": incident.spec.deployment.uid,
+            "uid": breached.deployment.uid,
             "resourceVersion": deployment.resource_version(),
-            "annotations": {ROLLBACK_ANNOTATION: incident.name_any()},
+            "annotations": {ROLLBACK_ANNOTATION: breached.mark},
         },
         "spec": {"template": {"spec": {"containers": images}}},
     });
@@ -136,8 +147,7 @@ pub async fn roll_back(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    call(deployments.patch(&incident.spec.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
-    context.meters.rollbacks.inc();
+    call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(note)
 }

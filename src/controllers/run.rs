@@ -23,7 +23,8 @@ use crate::{
     api::{QualityIncident, QualityReport, RollbackCheckpoint},
     config::Config,
     controllers::{
-        context::{Context, PolicyObject, Stores, call},
+        context::{CallError, Context, PolicyObject, Stores, call},
+        drill::{DrillObject, Wiring},
         evidence::Desk,
         gather::policies_of,
         reconcile::{on_error, reconcile},
@@ -54,6 +55,9 @@ pub async fn run(
     let (checkpoints, checkpoint_stream) = watched::<Guarded<RollbackCheckpoint>>(&client, namespace, prune);
     let (incidents, incident_stream) = watched::<Guarded<QualityIncident>>(&client, namespace, prune);
     let (reports, report_stream) = watched::<Guarded<QualityReport>>(&client, namespace, prune);
+    let drills = Wiring::new(api(&client, namespace));
+    let deployment_stream = drills.moved_by(deployment_stream);
+    let incident_stream = drills.moved_by(incident_stream);
     let stores = Stores {
         policies: controller.store(),
         deployments,
@@ -61,6 +65,7 @@ pub async fn run(
         checkpoints,
         incidents,
         reports,
+        drills: drills.store(),
     };
 
     let feeds: Vec<_> = feeds(
@@ -88,13 +93,19 @@ pub async fn run(
         meters,
     ));
     let synced = Arc::new(SetOnce::new());
-    let first = first_lists(stores, api(&context.client, namespace), synced.clone());
+    let first = first_lists(
+        stores,
+        api(&context.client, namespace),
+        api(&context.client, namespace),
+        synced.clone(),
+    );
     let announced = tokio::spawn(until(stop.clone(), async move {
         first.await;
         tracing::info!("caches are synced");
         ready();
     }));
     let tidy = tokio::spawn(until(stop.clone(), tidy(context.clone())));
+    let drilling = tokio::spawn(drills.run(context.clone(), synced.clone(), stop.clone()));
 
     let finished = stop.clone();
     controller
@@ -122,6 +133,8 @@ pub async fn run(
         .await;
     announced.abort();
     tidy.abort();
+    // It ends by itself, after the reconciles under way.
+    let _ = drilling.await;
     for feed in feeds {
         feed.abort();
     }
@@ -191,9 +204,9 @@ fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<Ob
 
 /// Waits until every cache has its first list.
 ///
-/// A store's readiness wakes only the task that asked last, and the controller itself asks for the policies':
-/// they are listed once instead, which shows as much.
-async fn first_lists(stores: Stores, policies: Api<PolicyObject>, synced: Arc<SetOnce<()>>) {
+/// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: whether
+/// policies and drills are there is seen by asking the API server what should be.
+async fn first_lists(stores: Stores, policies: Api<PolicyObject>, drills: Api<DrillObject>, synced: Arc<SetOnce<()>>) {
     // A writer is dropped only when the process ends.
     let _ = tokio::join!(
         stores.deployments.wait_until_ready(),
@@ -202,11 +215,50 @@ async fn first_lists(stores: Stores, policies: Api<PolicyObject>, synced: Arc<Se
         stores.incidents.wait_until_ready(),
         stores.reports.wait_until_ready(),
     );
-    while let Err(error) = call(policies.list(&ListParams::default().limit(1))).await {
-        tracing::warn!(%error, "policies cannot be listed");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    filled(&stores.policies, &policies).await;
+    filled(&stores.drills, &drills).await;
     let _ = synced.set(());
+}
+
+/// Waits until a cache holds every object that the API server lists. One that is deleted meanwhile is not in the next
+/// list.
+async fn filled<K>(store: &Store<K>, api: &Api<K>)
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + 'static,
+{
+    loop {
+        match missing(store, api).await {
+            Ok(false) => return,
+            Ok(true) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "cannot be listed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Whether a cache lacks an object that the API server has; a page at a time, names only.
+async fn missing<K>(store: &Store<K>, api: &Api<K>) -> Result<bool, CallError>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + 'static,
+{
+    let mut page = ListParams::default().limit(500);
+    loop {
+        let listed = call(api.list_metadata(&page)).await?;
+        let is_cached = |metadata: &ObjectMeta| {
+            let mut reference = ObjectRef::<K>::new(metadata.name.as_deref().unwrap_or_default());
+            reference.namespace.clone_from(&metadata.namespace);
+            store.get(&reference).is_some()
+        };
+        if !listed.items.iter().all(|object| is_cached(&object.metadata)) {
+            return Ok(true);
+        }
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(false),
+        }
+    }
 }
 
 /// Forgets the analyses of policies that are gone.

@@ -14,6 +14,7 @@ use crate::{
     controllers::{
         build,
         context::{CallError, Context, call, post},
+        drill::schedule::Scheduled,
         judged::Judged,
         reporting::Reported,
     },
@@ -77,6 +78,7 @@ pub async fn update(
     report: Option<&QualityReport>,
     judged: &Judged,
     reported: &Reported,
+    scheduled: &Scheduled,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let found = &reported.report;
@@ -142,10 +144,17 @@ pub async fn update(
             &mut status.conditions,
             "RollbackReady",
             Status::False,
-            "NoCheckpointReady",
+            found.at_risk,
             reason,
         ),
     }
+    match &scheduled.condition {
+        Some((holds, reason, message)) => set(&mut status.conditions, "DrillScheduled", *holds, reason, message),
+        None => status
+            .conditions
+            .retain(|condition| condition.type_ != "DrillScheduled"),
+    }
+    status.drill.clone_from(&scheduled.due);
     found.health.name().clone_into(&mut status.verdict);
     found.rollback_word().clone_into(&mut status.rollback);
     status.incident.clone_from(&found.open_incident);
@@ -183,6 +192,7 @@ async fn write_policy(
     let moved = moves(&known.conditions, &status.conditions)
         || trigger_moves(&known.triggers, &status.triggers)
         || known.release != status.release
+        || known.drill != status.drill
         || (
             &known.verdict,
             &known.rollback,

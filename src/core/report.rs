@@ -1,6 +1,9 @@
 //! The report: what a reader needs first, from a verdict and what the cluster shows. Pure.
 
+mod recovery;
 pub mod strict;
+
+pub use recovery::Rehearsal;
 
 use crate::core::{
     incident::{IncidentState, Severity, Trigger},
@@ -8,7 +11,6 @@ use crate::core::{
     plan::Candidate,
     policy::Policy,
     quality::{Effect, Known, Quality, Row},
-    stats::Interval,
     words::{self, UNKNOWN},
 };
 
@@ -109,6 +111,8 @@ pub struct Material<'a> {
     pub candidates: Option<&'a [Candidate]>,
     /// The incidents, oldest first.
     pub incidents: &'a [Past],
+    /// The finished drills, oldest first.
+    pub drills: &'a [Rehearsal],
     /// Where the metrics come from: `source/preset`.
     pub metrics: &'a str,
     /// Now, unix seconds.
@@ -122,6 +126,8 @@ pub struct Report {
     pub health: Health,
     /// The checkpoint that may be used, or why none may.
     pub rollback: Result<String, String>,
+    /// A stable CamelCase reason where none may.
+    pub at_risk: &'static str,
     /// Why some trigger is unknown: reason and message.
     pub unknown: Option<(String, String)>,
     /// Whether the evaluation evidence can be used, with reason and message; nothing where the policy names none.
@@ -194,6 +200,14 @@ pub fn report(material: &Material<'_>) -> Report {
     let rollback = material
         .candidates
         .map_or_else(|| Err("the way back is not judged here".to_owned()), readiness);
+    let (rollback, reason_at_risk) = match (rollback, recovery::failed_drill(material.drills)) {
+        (Err(reason), _) => (Err(reason), "NoCheckpointReady"),
+        (Ok(_), Some(drill)) => (
+            Err(format!("the last drill, {}, failed: {}", drill.name, drill.message)),
+            "DrillFailed",
+        ),
+        (Ok(checkpoint), None) => (Ok(checkpoint), "NoCheckpointReady"),
+    };
     let at_risk = material.candidates.is_some() && rollback.is_err();
     let unknown = unknown(material);
     let evidence = evidence(material);
@@ -228,6 +242,7 @@ pub fn report(material: &Material<'_>) -> Report {
         health,
         findings: findings(material, open_any, &rollback, unknown.as_ref(), evidence.as_ref()),
         rollback,
+        at_risk: reason_at_risk,
         unknown,
         evidence,
         rows: quality.map(|quality| quality.rows.clone()).unwrap_or_default(),
@@ -388,6 +403,9 @@ fn findings(
 fn summary(material: &Material<'_>) -> Vec<Slo> {
     let policy = material.policy;
     let slo = |name, target: Option<String>, trigger| slo_of(material, name, target, trigger);
+    let runs = |of_incident: &dyn Fn(&Past) -> Option<i64>, of_drill: &dyn Fn(&Rehearsal) -> Option<i64>| {
+        recovery::runs(material.incidents, material.drills, of_incident, of_drill)
+    };
     vec![
         compliance(material),
         slo(
@@ -409,8 +427,8 @@ fn summary(material: &Material<'_>) -> Vec<Slo> {
             policy.error_rate.map(|max| format!("< {}", words::percent(max))),
             Trigger::ErrorRate,
         ),
-        recovery("RTO", policy.rto, material.incidents, |incident| incident.rto),
-        recovery("RPO", policy.rpo, material.incidents, |incident| incident.rpo),
+        recovery::slo("RTO", policy.rto, &runs(&|incident| incident.rto, &|drill| drill.rto)),
+        recovery::slo("RPO", policy.rpo, &runs(&|incident| incident.rpo, &|drill| drill.rpo)),
     ]
 }
 
@@ -502,42 +520,4 @@ fn throughput(material: &Material<'_>, verdict: &TriggerVerdict) -> Standing {
         Some(estimate) if estimate.ci95.high < target => Standing::Failing,
         _ => Standing::Undetermined,
     }
-}
-
-/// RTO or RPO over the incidents that were rolled back: every one must keep the objective.
-fn recovery(name: &'static str, objective: i64, incidents: &[Past], pick: impl Fn(&Past) -> Option<i64>) -> Slo {
-    let values: Vec<f64> = incidents
-        .iter()
-        .filter_map(pick)
-        .map(|seconds| seconds as f64)
-        .collect();
-    let target = format!("≤ {}", words::span(objective));
-    let Some(last) = values.last() else {
-        return Slo {
-            name,
-            target,
-            current: UNKNOWN.to_owned(),
-            standing: Standing::Unsupported,
-            evidence: "unsupported: no rollback and no drill yet".to_owned(),
-        };
-    };
-    let interval = log_interval(&values);
-    let shown = interval.map_or_else(
-        || UNKNOWN.to_owned(),
-        |interval| words::interval(interval, |seconds| words::span(seconds.round() as i64)),
-    );
-    let kept = values.iter().all(|seconds| *seconds <= objective as f64);
-    Slo {
-        name,
-        target,
-        current: format!("{} (CI95 {shown}, n = {})", words::span(*last as i64), values.len()),
-        standing: if kept { Standing::Passing } else { Standing::Failing },
-        evidence: format!("{} incidents", values.len()),
-    }
-}
-
-fn log_interval(values: &[f64]) -> Option<Interval> {
-    crate::core::stats::recovery::typical_time(values)
-        .ok()
-        .map(|estimate| estimate.ci95)
 }

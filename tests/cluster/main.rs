@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod checkpoints;
+mod drills;
 mod evidence;
 mod history;
 mod incidents;

@@ -63,7 +63,7 @@ impl Write {
 
 /// What befalls a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     /// The operator is killed before the API server gets it.
     KilledBefore,
     /// The operator is killed after the API server took it.
@@ -75,7 +75,7 @@ enum Fault {
 }
 
 /// A guarded release whose operator speaks to the API server through a proxy.
-async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
+pub async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let space = space(namespace).await;
     let authority = space.endpoints.certificate_authority.clone();
     let authority = authority.expect("a control plane of the bed's own");

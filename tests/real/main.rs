@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bed::Endpoints;
-use quality_officer::api::{IncidentState, QualityIncident, RollbackCheckpoint, Trigger};
+use quality_officer::api::{DrillState, IncidentState, QualityIncident, RecoveryDrill, RollbackCheckpoint, Trigger};
 use stage::{Node, Operator, OperatorOptions, Space};
 use tokio::sync::OnceCell;
 use workload::{Load, load::summary::Summary};
@@ -171,4 +171,34 @@ async fn a_release_that_completes_less_than_the_floor_while_requests_queue_is_ro
     let (incident, _) = scene.ship_until_recovered("capped").await;
     assert!(in_breach(&incident, "Throughput"), "{:#?}", incident.spec.triggers);
     assert!(!in_breach(&incident, "ErrorRate"), "{:#?}", incident.spec.triggers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_measures_how_long_a_real_server_takes_to_be_back() {
+    let scene = Scene::guarded("real-drill", "").await;
+    // A server that takes 4 s to load. The drill waits for that rollout.
+    let slow = "RANKER_LOAD_MS=4000";
+    scene.space.kubectl(&["set", "env", "deployment/ranker", slow]).unwrap();
+    let drill = "apiVersion: quality-officer.dev/v1alpha1\nkind: RecoveryDrill\nmetadata: {name: by-hand}\n\
+                 spec: {policyRef: {name: ranker}}\n";
+    scene.space.apply(drill).unwrap();
+    let finished = |drill: &RecoveryDrill| {
+        let status = drill.status.as_ref();
+        status.is_some_and(|status| status.state == DrillState::Finished)
+    };
+    let within = Duration::from_secs(120);
+    let drill = scene
+        .space
+        .wait("the drill is finished", "by-hand", within, finished)
+        .await;
+    let status = drill
+        .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()))
+        .status
+        .unwrap();
+    assert_eq!(status.result, "Passed", "{status:#?}");
+    let (rto, load) = (status.rto_seconds.unwrap(), status.load_seconds.unwrap());
+    println!("drill: RTO {rto} s, of which a server took {load} s to load");
+    // The fault took the only pod away, so that recovering takes at least a start.
+    assert!((3..=20).contains(&load) && rto >= load, "{status:#?}");
+    assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
 
-use super::{Past, Report};
+use super::{Past, Rehearsal, Report};
 use crate::core::{
+    drill::DrillResult,
     incident::IncidentState,
     policy::Policy,
     quality::Row,
@@ -132,16 +133,30 @@ pub fn sections(full: &Full<'_>) -> Vec<Section> {
     sections
 }
 
-/// Recoveries of the incidents that were rolled back.
-pub fn recovery(policy: &Policy, incidents: &[Past]) -> Recovery {
+/// Recoveries of the incidents that were rolled back, and of the drills that were not aborted.
+pub fn recovery(policy: &Policy, incidents: &[Past], drills: &[Rehearsal]) -> Recovery {
     let ended: Vec<&Past> = incidents
         .iter()
         .filter(|past| matches!(past.state, IncidentState::Recovered | IncidentState::Ineffective))
         .collect();
-    let time = |objective: i64, pick: fn(&Past) -> Option<i64>| {
-        let seconds: Vec<i64> = incidents.iter().filter_map(pick).collect();
-        let minutes: Vec<f64> = seconds.iter().map(|seconds| (*seconds).max(1) as f64 / 60.0).collect();
-        let kept = seconds.iter().all(|seconds| *seconds <= objective);
+    let rehearsed: Vec<&Rehearsal> = drills
+        .iter()
+        .filter(|drill| drill.result != DrillResult::Aborted)
+        .collect();
+    let time = |objective: i64, of_past: fn(&Past) -> Option<i64>, of_drill: fn(&Rehearsal) -> Option<i64>| {
+        let mut runs: Vec<(i64, i64)> = incidents
+            .iter()
+            .filter_map(|past| Some((past.opened, of_past(past)?)))
+            .chain(rehearsed.iter().filter_map(|drill| Some((drill.at, of_drill(drill)?))))
+            .collect();
+        runs.sort_by_key(|(at, _)| *at);
+        let minutes: Vec<f64> = runs
+            .iter()
+            .map(|(_, seconds)| (*seconds).max(1) as f64 / 60.0)
+            .collect();
+        // A drill that never recovered has no time, and kept no objective.
+        let kept = runs.iter().all(|(_, seconds)| *seconds <= objective)
+            && rehearsed.iter().all(|drill| of_drill(drill).is_some());
         let typical = typical_time(&minutes).ok().or_else(|| {
             // Too few for an interval: the newest one, and no bounds.
             let newest = *minutes.last()?;
@@ -160,11 +175,19 @@ pub fn recovery(policy: &Policy, incidents: &[Past]) -> Recovery {
         .iter()
         .filter(|past| past.state == IncidentState::Recovered)
         .count();
+    let passed = rehearsed
+        .iter()
+        .filter(|drill| drill.result == DrillResult::Passed)
+        .count();
+    let mut evidence = format!("{} rollbacks", ended.len());
+    if !rehearsed.is_empty() {
+        evidence = format!("{evidence}, {} drills", rehearsed.len());
+    }
     Recovery {
-        rto: time(policy.rto, |past| past.rto),
-        rpo: time(policy.rpo, |past| past.rpo),
-        success: clopper_pearson(recovered as f64, ended.len() as f64).ok(),
-        evidence: format!("{} rollbacks", ended.len()),
+        rto: time(policy.rto, |past| past.rto, |drill| drill.rto),
+        rpo: time(policy.rpo, |past| past.rpo, |drill| drill.rpo),
+        success: clopper_pearson((recovered + passed) as f64, (ended.len() + rehearsed.len()) as f64).ok(),
+        evidence,
     }
 }
 

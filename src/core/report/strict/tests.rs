@@ -135,6 +135,7 @@ fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, 
         quality: known,
         candidates: Some(&candidates),
         incidents,
+        drills: &[],
         metrics: "default/http",
         now: NOW,
     });
@@ -145,7 +146,7 @@ fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, 
         result: "verified".into(),
         evidence: "rollbackcheckpoint ranker-20261123-1".into(),
     }];
-    let recovery = recovery(&policy, incidents);
+    let recovery = recovery(&policy, incidents, &[]);
     let full = Full {
         subject: "shop/ranker",
         report: &report,
@@ -387,4 +388,31 @@ fn a_value_near_its_limit_is_a_question_and_an_open_incident_an_action() {
         "{text}"
     );
     assert!(text.contains("- Next Review: 2026-11-25"), "{text}");
+}
+
+#[test]
+fn drills_count_as_recoveries_and_one_that_never_recovered_keeps_no_objective() {
+    let drill = |result, rto| Rehearsal {
+        name: "weekly".into(),
+        result,
+        message: String::new(),
+        rto,
+        rpo: rto,
+        at: NOW,
+    };
+    let incidents = [past("ranker-1", IncidentState::Recovered, Some(60))];
+    let passed = drill(DrillResult::Passed, Some(120));
+    let found = recovery(
+        &policy(),
+        &incidents,
+        &[passed.clone(), drill(DrillResult::Aborted, None)],
+    );
+    let (rto, kept) = found.rto.unwrap();
+    // Two are too few for an interval: the newest one is shown.
+    assert!((rto.value - 2.0).abs() < 1e-9 && rto.n == 2 && kept);
+    assert_eq!(found.evidence, "1 rollbacks, 1 drills");
+    assert_eq!(found.success.unwrap().n, 2);
+    let found = recovery(&policy(), &incidents, &[drill(DrillResult::Failed, None), passed]);
+    assert!(!found.rto.unwrap().1);
+    assert!((found.success.unwrap().value - 2.0 / 3.0).abs() < 1e-9);
 }

@@ -1,6 +1,6 @@
-//! The demonstration: a good release is registered; one that fails is shipped and rolled back by its metrics; one that
-//! answers worse is shipped and rolled back by its evaluation. Run by `make demo`; exit code 0 only if all of it
-//! happened.
+//! The demonstration: a good release is registered and the way back rehearsed; one that fails is shipped and rolled back
+//! by its metrics; one that answers worse is shipped and rolled back by its evaluation. Run by `make demo`; exit code 0
+//! only if all of it happened.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use bed::{Endpoints, Mlflow};
 use quality_officer::api::{
-    IncidentState, QualityIncident, QualityPolicy, RUN_ANNOTATION, RollbackCheckpoint, Trigger,
+    IncidentState, QualityIncident, QualityPolicy, RUN_ANNOTATION, RecoveryDrill, RollbackCheckpoint, Trigger,
 };
 use serde_json::json;
 use stage::{Node, Operator, OperatorOptions, Space, StageError, Tracking, install};
@@ -97,6 +97,25 @@ async fn run() -> Result<(), StageError> {
     Ok(())
 }
 
+/// The way back is tried out before it is needed.
+async fn rehearsal(tell: &Tell, space: &Space) -> Result<(), StageError> {
+    tell.step("A recovery drill, by hand: the rollback is rehearsed on a shadow of the Deployment");
+    let drill = json!({
+        "apiVersion": "quality-officer.dev/v1alpha1", "kind": "RecoveryDrill", "metadata": {"name": "by-hand"},
+        "spec": {"policyRef": {"name": "ranker"}},
+    });
+    space.apply(&drill.to_string())?;
+    let finished = |drill: &RecoveryDrill| drill.status.as_ref().is_some_and(|status| !status.result.is_empty());
+    let within = Duration::from_secs(120);
+    let drill = space.wait("the drill is finished", "by-hand", within, finished).await?;
+    let status = drill.status.unwrap_or_default();
+    for step in &status.steps {
+        tell.line(&format!("{:<12} {}", step.state.name(), step.message));
+    }
+    show(space, &["get", "recoverydrills"])?;
+    expect(status.result == "Passed", "the drill passed")
+}
+
 async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
     tell.line("waiting until v1 has been healthy for 30 s and is registered as the checkpoint to go back to");
     let registered = space
@@ -130,6 +149,7 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
         )
         .await?;
     show(space, &["get", "qualityreports"])?;
+    rehearsal(tell, space).await?;
 
     tell.step("A bad release is shipped: it fails on 3 % of its inputs");
     let image = workload::image("errors");

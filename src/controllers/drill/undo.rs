@@ -1,0 +1,83 @@
+//! The writes on a Deployment under drill beside the rollback: its fault, and undoing what a drill did. Each is fenced by
+//! the UID of what was read, and but for a deletion by its resourceVersion.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use serde_json::json;
+
+use crate::{
+    api::{DRILL_ANNOTATION, FIELD_MANAGER},
+    controllers::{
+        context::{CallError, Context, call},
+        drill::build::Mark,
+        release,
+    },
+};
+
+/// Changes images and the mark of a Deployment, if nobody wrote since it was read.
+pub async fn change(
+    context: &Context,
+    current: &Deployment,
+    mark: Option<&Mark>,
+    images: Vec<(String, String)>,
+) -> Result<(), CallError> {
+    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &current.namespace().unwrap_or_default());
+    let mut patch = json!({
+        "metadata": {
+            "uid": current.uid(),
+            "resourceVersion": current.resource_version(),
+            "annotations": {DRILL_ANNOTATION: mark.map(Mark::text)},
+        },
+    });
+    if !images.is_empty() {
+        let containers: Vec<_> = images
+            .into_iter()
+            .map(|(name, image)| json!({"name": name, "image": image}))
+            .collect();
+        patch["spec"] = json!({"template": {"spec": {"containers": containers}}});
+    }
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    call(api.patch(&current.name_any(), &parameters, &Patch::Strategic(patch))).await?;
+    context.meters.wrote("Deployment");
+    Ok(())
+}
+
+/// Deletes a shadow; of another life of its name nothing.
+pub async fn delete_shadow(context: &Context, shadow: &Deployment) -> Result<bool, CallError> {
+    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &shadow.namespace().unwrap_or_default());
+    let parameters = DeleteParams::background().preconditions(Preconditions {
+        uid: shadow.uid(),
+        resource_version: None,
+    });
+    match call(api.delete(&shadow.name_any(), &parameters)).await {
+        Ok(_) => context.meters.wrote("Deployment"),
+        Err(error) if error.is_conflict() || error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(true)
+}
+
+/// Puts back the images that a Deployment's mark names, and takes the mark away, on the Deployment read anew.
+pub async fn restore(context: &Context, deployment: &Deployment) -> Result<bool, CallError> {
+    let api: Api<Deployment> = Api::namespaced(context.client.clone(), &deployment.namespace().unwrap_or_default());
+    let Some(current) = call(api.get_opt(&deployment.name_any())).await? else {
+        return Ok(true);
+    };
+    let Some(text) = current.annotations().get(DRILL_ANNOTATION) else {
+        return Ok(true);
+    };
+    // A mark that cannot be read names nothing to put back.
+    let images = Mark::read(text).map(|mark| mark.restoration(&release::template_images(&current)));
+    match change(context, &current, None, images.unwrap_or_default()).await {
+        Ok(()) => tracing::warn!(deployment = %current.name_any(), "restored after a drill in place"),
+        Err(error) if error.is_conflict() || error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(true)
+}

@@ -1,10 +1,11 @@
 //! Reporting: what was seen of one policy, as the core's report. Pure.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::{
-    api::{QualityPolicy, RollbackCheckpoint, conditions},
+    api::{QualityPolicy, RollbackCheckpoint},
     controllers::gather::Gathered,
     core::{
         judge::Verdict,
@@ -146,38 +147,49 @@ fn readiness(seen: &Seen<'_>, found: &Report, now: i64) -> Vec<Readiness> {
         .map(|component| unsupported(component, "no checkpoint is registered"))
         .into();
     };
-    let evidence = format!("rollbackcheckpoint {}", checkpoint.name_any());
     let status = checkpoint.status.clone().unwrap_or_default();
-    let at = certified(checkpoint);
-    let age = at.map_or_else(|| UNKNOWN.to_owned(), |at| format!("{} ago", words::span(now - at)));
-    let line = |component, holds: bool, result: String| Readiness {
-        component,
-        status: if holds { "READY" } else { "AT RISK" }.to_owned(),
-        last_test: age.clone(),
-        result,
-        evidence: evidence.clone(),
+    let evidence = format!("rollbackcheckpoint {}", checkpoint.name_any());
+    let ago = |at: Option<&Time>| {
+        at.map_or_else(
+            || UNKNOWN.to_owned(),
+            |at| format!("{} ago", words::span(now - at.0.as_second())),
+        )
     };
-    let message = |kind: &str| {
-        let known = status.conditions.iter().find(|condition| condition.type_ == kind);
-        known.map_or_else(|| UNKNOWN.to_owned(), |condition| condition.message.clone())
+    let find = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
+    // The worst of several conditions speaks: False before Unknown before True.
+    let line = |component, kinds: &[&str], last: Option<&Time>| {
+        let known = kinds.iter().filter_map(|kind| find(kind));
+        let worst = known.min_by_key(|condition| match condition.status.as_str() {
+            "False" => 0,
+            "Unknown" => 1,
+            _ => 2,
+        });
+        let Some(worst) = worst else {
+            return unsupported(component, "it was not looked at yet");
+        };
+        Readiness {
+            component,
+            status: match worst.status.as_str() {
+                "True" => "READY",
+                "False" => "AT RISK",
+                _ => "unsupported",
+            }
+            .to_owned(),
+            last_test: ago(last),
+            result: worst.message.clone(),
+            evidence: evidence.clone(),
+        }
     };
-    let fresh = at.is_some_and(|at| now - at <= seen.rules.checkpoint_max_age);
+    let certified = status.certified_at.as_ref();
     vec![
         line(
             "Checkpoint Integrity",
-            conditions::is_true(&status.conditions, "Verified"),
-            message("Verified"),
+            &["Verified", "ImageAvailable", "ArtifactsIntact"],
+            status.image_verified_at.as_ref().or(certified),
         ),
-        line(
-            "Checkpoint Age",
-            fresh,
-            format!(
-                "certified {age}, at most {}",
-                words::span(seen.rules.checkpoint_max_age)
-            ),
-        ),
-        unsupported("Load Time", "it is not measured"),
-        unsupported("Rollback Path Tested", "no drill and no rollback yet"),
+        line("Checkpoint Age", &["Fresh"], certified),
+        line("Load Time", &["LoadTime"], status.load_measured_at.as_ref()),
+        line("Rollback Path Tested", &["PathTested"], status.tested_at.as_ref()),
     ]
 }
 

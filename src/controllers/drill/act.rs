@@ -12,8 +12,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::{
     api::{
-        CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill,
-        RecoveryDrillStatus, RollbackCheckpoint, RunningImage,
+        CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill, RecoveryDrillStatus,
+        RollbackCheckpoint, RunningImage,
     },
     controllers::{
         build::{is_closed, time},

@@ -1,10 +1,14 @@
-//! What the operator did, as the files that audits and pipelines read: `rollback_log.json` and `postmortem_report.md`.
-//! Functions of the records alone: the same records give the same bytes.
+//! What the operator did, as the files that audits and pipelines read: `rollback_log.json`, `postmortem_report.md`,
+//! `recovery_test.json` and `weekly_validation.log`. Functions of the records alone: the same records give the same bytes.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use crate::api::{IncidentState, QualityIncident, Severity, Trigger};
+use crate::{
+    api::{IncidentState, QualityIncident, RecoveryDrill, RecoveryDrillStatus, Severity, Trigger},
+    core::words::UNKNOWN,
+};
 
 /// One rollback.
 #[derive(Debug, Serialize)]
@@ -94,6 +98,71 @@ pub fn postmortem_report(incidents: &[QualityIncident]) -> String {
     texts.join("\n---\n\n")
 }
 
+/// The drills that ended, oldest first.
+fn ended(drills: &[RecoveryDrill]) -> Vec<(&RecoveryDrill, RecoveryDrillStatus)> {
+    let mut ended: Vec<(&RecoveryDrill, RecoveryDrillStatus)> = drills
+        .iter()
+        .filter_map(|drill| Some((drill, drill.status.clone()?)))
+        .filter(|(_, status)| status.finished_at.is_some())
+        .collect();
+    ended.sort_by_key(|(drill, status)| (status.finished_at.as_ref().map(|at| at.0), drill.name_any()));
+    ended
+}
+
+fn instant(at: Option<&Time>) -> Option<String> {
+    at.map(|at| at.0.to_string())
+}
+
+/// `recovery_test.json`: every drill that ended, with its times and its result.
+pub fn recovery_test(drills: &[RecoveryDrill]) -> String {
+    let entry = |(drill, status): (&RecoveryDrill, RecoveryDrillStatus)| {
+        let outcome = status.outcome.as_ref();
+        serde_json::json!({
+            "run_id": drill.uid().unwrap_or_default(),
+            "log_id": drill.name_any(),
+            "namespace": drill.namespace().unwrap_or_default(),
+            "policy": drill.spec.policy_ref.name,
+            "mode": drill.spec.mode,
+            "checkpoint": status.intent.as_ref().map(|intent| intent.checkpoint.name.clone()),
+            "timestamp": instant(status.finished_at.as_ref()),
+            "started_at": instant(status.started_at.as_ref()),
+            "fault_at": instant(status.fault_at.as_ref()),
+            "recovered_at": instant(status.recovered_at.as_ref()),
+            "rto_seconds": status.rto_seconds,
+            "rpo_seconds": status.rpo_seconds,
+            "load_seconds": status.load_seconds,
+            "result": outcome.map(|outcome| outcome.result.name()),
+            "reason": outcome.map(|outcome| outcome.reason.clone()),
+            "message": outcome.map(|outcome| outcome.message.clone()),
+        })
+    };
+    let entries: Vec<serde_json::Value> = ended(drills).into_iter().map(entry).collect();
+    pretty(&serde_json::json!({ "drills": entries }))
+}
+
+/// `weekly_validation.log`: a line a drill that ended.
+pub fn weekly_validation(drills: &[RecoveryDrill]) -> String {
+    let line = |(drill, status): (&RecoveryDrill, RecoveryDrillStatus)| {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+        let outcome = status.outcome.as_ref();
+        format!(
+            "{} run_id={} log_id={} policy={} result={} rto={} rpo={} load={} {}\n",
+            instant(status.finished_at.as_ref()).unwrap_or_default(),
+            drill.uid().unwrap_or_default(),
+            drill.name_any(),
+            drill.spec.policy_ref.name,
+            outcome.map_or(UNKNOWN, |outcome| outcome.result.name()),
+            known(&status.rto),
+            known(&status.rpo),
+            known(&status.load_time),
+            outcome
+                .map(|outcome| outcome.message.replace('\n', " "))
+                .unwrap_or_default(),
+        )
+    };
+    ended(drills).into_iter().map(line).collect()
+}
+
 fn pretty(value: &serde_json::Value) -> String {
     // A Value always serializes.
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
@@ -149,6 +218,50 @@ mod tests {
             })
         );
         assert_eq!(entries[1]["log_id"], "later");
+    }
+
+    fn drill(name: &str, finished: Option<&str>) -> RecoveryDrill {
+        let mut status = serde_json::json!({
+            "startedAt": "2026-11-24T03:00:00Z", "faultAt": "2026-11-24T03:00:10Z", "recoveredAt": "2026-11-24T03:00:22Z",
+            "rto": "12s", "rtoSeconds": 12, "rpo": "40s", "rpoSeconds": 40, "loadTime": "3s", "loadSeconds": 3,
+            "outcome": {"result": "Passed", "reason": "WithinObjectives", "message": "both kept"},
+        });
+        if let Some(finished) = finished {
+            status["finishedAt"] = finished.into();
+        }
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "quality-officer.dev/v1alpha1", "kind": "RecoveryDrill",
+            "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}")},
+            "spec": {"policyRef": {"name": "ranker"}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn drills_that_ended_are_told_in_their_order_with_run_id_times_and_result() {
+        let drills = [
+            drill("later", Some("2026-12-01T03:00:30Z")),
+            drill("runs", None),
+            drill("first", Some("2026-11-24T03:00:30Z")),
+        ];
+        let told: serde_json::Value = serde_json::from_str(&recovery_test(&drills)).unwrap();
+        let entries = told["drills"].as_array().unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(
+            (&entries[0]["log_id"], &entries[0]["rto_seconds"], &entries[0]["result"]),
+            (&"first".into(), &12.into(), &"Passed".into())
+        );
+        assert_eq!(entries[0]["mode"], "Shadow");
+        let log = weekly_validation(&drills);
+        assert_eq!(log.lines().count(), 2);
+        assert_eq!(
+            log.lines().next(),
+            Some(
+                "2026-11-24T03:00:30Z run_id=uid-first log_id=first policy=ranker result=Passed rto=12s rpo=40s load=3s \
+                 both kept"
+            )
+        );
+        assert_eq!(weekly_validation(&[]), "");
     }
 
     #[test]

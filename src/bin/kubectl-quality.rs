@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use quality_officer::{
-    api::{QualityIncident, QualityPolicy, QualityReport},
+    api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill},
     exports,
     plugin::{Cluster, print},
 };
@@ -76,7 +76,8 @@ enum Command {
         /// The policy.
         policy: String,
     },
-    /// Write `rollback_log.json` and `postmortem_report.md` of the namespace into a folder.
+    /// Write `rollback_log.json`, `postmortem_report.md`, `recovery_test.json` and `weekly_validation.log` of the
+    /// namespace into a folder.
     Export {
         /// The folder; it is made when it is not there.
         folder: std::path::PathBuf,
@@ -121,13 +122,22 @@ async fn answer(arguments: Arguments) -> Result<String, Box<dyn std::error::Erro
         Command::Resume { policy } => line(cluster.pause(&policy, false).await?),
         Command::Export { folder } => {
             let incidents = cluster.list::<QualityIncident>().await?;
+            let drills = cluster.list::<RecoveryDrill>().await?;
             std::fs::create_dir_all(&folder)?;
-            std::fs::write(folder.join("rollback_log.json"), exports::rollback_log(&incidents))?;
-            std::fs::write(
-                folder.join("postmortem_report.md"),
-                exports::postmortem_report(&incidents),
-            )?;
-            line(format!("wrote {} incidents into {}", incidents.len(), folder.display()))
+            for (name, text) in [
+                ("rollback_log.json", exports::rollback_log(&incidents)),
+                ("postmortem_report.md", exports::postmortem_report(&incidents)),
+                ("recovery_test.json", exports::recovery_test(&drills)),
+                ("weekly_validation.log", exports::weekly_validation(&drills)),
+            ] {
+                std::fs::write(folder.join(name), text)?;
+            }
+            line(format!(
+                "wrote {} incidents and {} drills into {}",
+                incidents.len(),
+                drills.len(),
+                folder.display()
+            ))
         }
     })
 }

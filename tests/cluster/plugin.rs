@@ -80,8 +80,11 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
     );
     let folder = scene.space.folder().join("export");
     said(&scene, &["export", folder.to_str().unwrap()]);
-    let log = std::fs::read_to_string(folder.join("rollback_log.json")).unwrap();
-    assert!(log.contains(&name), "{log}");
+    let exported = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(exported("rollback_log.json").contains(&name));
+    assert!(exported("postmortem_report.md").contains(&name));
+    assert_eq!(exported("recovery_test.json"), "{\n  \"drills\": []\n}\n");
+    assert_eq!(exported("weekly_validation.log"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

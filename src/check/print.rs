@@ -90,11 +90,9 @@ fn standing(trigger: &TriggerVerdict) -> String {
     }
     let (figures, (evidence, needs)) = (words::figures(trigger), words::evidence(trigger));
     let mut text = format!(
-        "{} {} (CI95 {}, n = {}), limit {}; evidence {evidence}, needs {needs}",
+        "{} {}, limit {}; evidence {evidence}, needs {needs}",
         trigger.trigger.words(),
-        figures.value,
-        figures.ci95,
-        words::thousands(figures.n as f64),
+        figures.text(),
         figures.limit
     );
     if !trigger.note.is_empty() {

@@ -251,16 +251,7 @@ impl Act<'_> {
         let figures: Vec<String> = self
             .verdict
             .streaming()
-            .map(|trigger| {
-                let figures = words::figures(trigger);
-                let n = words::thousands(figures.n as f64);
-                format!(
-                    "{} {} (CI95 {}, n = {n})",
-                    trigger.trigger.words(),
-                    figures.value,
-                    figures.ci95
-                )
-            })
+            .map(|trigger| format!("{} {}", trigger.trigger.words(), words::figures(trigger).text()))
             .collect();
         format!(
             "{} after the breach began; {}",

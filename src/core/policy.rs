@@ -120,3 +120,41 @@ impl Policy {
         (self.period / self.interval.max(1) as f64).max(1.0)
     }
 }
+
+/// The defaults of a policy that names its target alone, for tests to start from: no GPU and no evidence.
+#[cfg(test)]
+pub fn usual() -> Policy {
+    Policy {
+        interval: 15,
+        period: 3_600.0,
+        false_rollback_rate: 0.01,
+        escalate_after: 180,
+        warm_up: 60,
+        latency: Some(Latency {
+            quantile: 0.95,
+            target: 0.5,
+            tolerance: 0.005,
+            edge: None,
+        }),
+        error_rate: Some(0.01),
+        throughput: Some(Throughput {
+            target: 100.0,
+            floor: 80.0,
+            assume_constant_demand: false,
+        }),
+        gpu: None,
+        quality: None,
+        roll_back_on_blind: false,
+        mode: Mode::Automatic,
+        cooldown: 1_800,
+        allow_previous: false,
+        checkpoint_max_age: 86_400,
+        max_load_time: 30,
+        tested_within: 7 * 86_400,
+        require_test: false,
+        register_after: Some(300),
+        keep: 5,
+        rto: 600,
+        rpo: 300,
+    }
+}

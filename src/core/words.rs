@@ -124,6 +124,13 @@ pub struct Figures {
     pub limit: String,
 }
 
+impl Figures {
+    /// Value, interval and n, which never stand alone.
+    pub fn text(&self) -> String {
+        format!("{} (CI95 {}, n = {})", self.value, self.ci95, thousands(self.n as f64))
+    }
+}
+
 /// The figures of a trigger in the unit that its objective has: a latency in milliseconds, not a share.
 pub fn figures(verdict: &TriggerVerdict) -> Figures {
     let print: fn(f64) -> String = match verdict.trigger {
@@ -202,11 +209,9 @@ pub fn sentence(verdict: &TriggerVerdict) -> String {
         "over"
     };
     let mut text = format!(
-        "{} {} (CI95 {}, n = {}) {side} {}; evidence {}, needs {}; design effect {:.1}",
+        "{} {} {side} {}; evidence {}, needs {}; design effect {:.1}",
         verdict.trigger.words(),
-        figures.value,
-        figures.ci95,
-        thousands(figures.n as f64),
+        figures.text(),
         figures.limit,
         odds(verdict.log_evidence),
         odds(verdict.log_threshold),

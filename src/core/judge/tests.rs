@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::{
-    policy::{Gpu, Latency, Mode, Throughput},
+    policy::{Gpu, Latency, Throughput, usual},
     sample::{Exposure, LookHistogram},
 };
 
@@ -18,40 +18,11 @@ const EDGES: [f64; 6] = [0.1, 0.25, 0.5, 1.0, 2.5, f64::INFINITY];
 
 fn policy() -> Policy {
     Policy {
-        interval: INTERVAL,
-        period: 3_600.0,
-        false_rollback_rate: 0.01,
-        escalate_after: 180,
-        warm_up: 60,
-        latency: Some(Latency {
-            quantile: 0.95,
-            target: 0.5,
-            tolerance: 0.005,
-            edge: None,
-        }),
-        error_rate: Some(0.01),
-        throughput: Some(Throughput {
-            target: 100.0,
-            floor: 80.0,
-            assume_constant_demand: false,
-        }),
-        quality: None,
         gpu: Some(Gpu {
             max_utilization: 0.9,
             max_memory: 0.85,
         }),
-        roll_back_on_blind: false,
-        mode: Mode::Automatic,
-        cooldown: 1_800,
-        allow_previous: false,
-        checkpoint_max_age: 86_400,
-        max_load_time: 30,
-        tested_within: 604_800,
-        require_test: false,
-        register_after: Some(300),
-        keep: 5,
-        rto: 600,
-        rpo: 300,
+        ..usual()
     }
 }
 

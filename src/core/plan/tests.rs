@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::{
     judge::State,
-    policy::{Latency, Throughput},
+    policy::usual,
     sample::Unknown,
     stats::{Estimate, Method},
 };
@@ -18,39 +18,7 @@ mod properties;
 const NOW: i64 = 10_000;
 
 fn policy() -> Policy {
-    Policy {
-        interval: 15,
-        period: 3_600.0,
-        false_rollback_rate: 0.01,
-        escalate_after: 180,
-        warm_up: 60,
-        latency: Some(Latency {
-            quantile: 0.95,
-            target: 0.5,
-            tolerance: 0.005,
-            edge: None,
-        }),
-        error_rate: Some(0.01),
-        throughput: Some(Throughput {
-            target: 100.0,
-            floor: 80.0,
-            assume_constant_demand: false,
-        }),
-        gpu: None,
-        quality: None,
-        roll_back_on_blind: false,
-        mode: Mode::Automatic,
-        cooldown: 1_800,
-        allow_previous: false,
-        checkpoint_max_age: 86_400,
-        max_load_time: 30,
-        tested_within: 604_800,
-        require_test: false,
-        register_after: Some(300),
-        keep: 5,
-        rto: 600,
-        rpo: 300,
-    }
+    usual()
 }
 
 fn trigger(trigger: Trigger, state: State, log_evidence: f64, onset: i64) -> TriggerVerdict {

@@ -1,33 +1,14 @@
 use super::*;
-use crate::core::policy::Mode;
+use crate::core::policy::usual;
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
 
 fn policy() -> Policy {
     Policy {
-        interval: 15,
-        period: 3_600.0,
-        false_rollback_rate: 0.01,
-        escalate_after: 180,
-        warm_up: 60,
         latency: None,
-        error_rate: Some(0.01),
         throughput: None,
-        gpu: None,
-        quality: None,
-        roll_back_on_blind: false,
-        mode: Mode::Automatic,
-        cooldown: 1_800,
-        allow_previous: false,
-        checkpoint_max_age: DAY,
-        max_load_time: 30,
-        tested_within: 7 * DAY,
-        require_test: false,
-        register_after: Some(300),
-        keep: 5,
-        rto: 600,
-        rpo: 300,
+        ..usual()
     }
 }
 

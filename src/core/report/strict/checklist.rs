@@ -50,8 +50,7 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
             return (Tick::Unknown, UNKNOWN.to_owned());
         }
         let tick = if found.evidence_stands() { Tick::On } else { Tick::Off };
-        let n = words::thousands(figures.n as f64);
-        (tick, format!("{} (CI95 {}, n = {n})", figures.value, figures.ci95))
+        (tick, figures.text())
     };
     let compliance = full.policy.quality.as_ref().and_then(|quality| quality.drift.as_ref());
     let window = format!("Compliance ({}d)", compliance.map_or(7, |drift| drift.window_days));

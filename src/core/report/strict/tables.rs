@@ -230,17 +230,11 @@ pub(super) fn resources(full: &Full<'_>) -> Section {
         let (Some(target), Some(found), Some(figures)) = (target, found, figures) else {
             return unsupported(name, 6, "unsupported: no metrics".to_owned());
         };
-        let observed = format!(
-            "{} (CI95 {}, n = {})",
-            figures.value,
-            figures.ci95,
-            words::thousands(figures.n as f64)
-        );
         // The live baseline is the release before; its figures are gone when this one runs alone.
         vec![
             name.to_owned(),
             target,
-            observed,
+            figures.text(),
             unknown(),
             standing(found).to_owned(),
             full.metrics_evidence(),

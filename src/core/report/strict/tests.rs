@@ -4,7 +4,7 @@ use super::*;
 use crate::core::{
     incident::{Severity, Trigger},
     judge::{State, TriggerVerdict, Verdict},
-    policy::{Latency, Mode, Throughput},
+    policy::usual,
     quality::{self, Known, Quality, Section as Where, Unit, evidence::File},
     report::{Material, Standing, report},
 };
@@ -13,37 +13,8 @@ const NOW: i64 = 1_795_500_000;
 
 fn policy() -> Policy {
     Policy {
-        interval: 15,
-        period: 3_600.0,
-        false_rollback_rate: 0.01,
-        escalate_after: 180,
-        warm_up: 60,
-        latency: Some(Latency {
-            quantile: 0.95,
-            target: 0.5,
-            tolerance: 0.005,
-            edge: None,
-        }),
-        error_rate: Some(0.01),
-        throughput: Some(Throughput {
-            target: 100.0,
-            floor: 80.0,
-            assume_constant_demand: false,
-        }),
-        gpu: None,
         quality: Some(quality::Objectives::default()),
-        roll_back_on_blind: false,
-        mode: Mode::Automatic,
-        cooldown: 1_800,
-        allow_previous: false,
-        checkpoint_max_age: 86_400,
-        max_load_time: 30,
-        tested_within: 604_800,
-        require_test: false,
-        register_after: Some(300),
-        keep: 5,
-        rto: 600,
-        rpo: 300,
+        ..usual()
     }
 }
 

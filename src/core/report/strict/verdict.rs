@@ -162,11 +162,9 @@ fn questions(full: &Full<'_>) -> Vec<String> {
         .map(|trigger| {
             let figures = words::figures(trigger);
             format!(
-                "{} is {} (CI95 {}, n = {}), near its limit {}: is that limit right?",
+                "{} is {}, near its limit {}: is that limit right?",
                 trigger.trigger.words(),
-                figures.value,
-                figures.ci95,
-                words::thousands(figures.n as f64),
+                figures.text(),
                 figures.limit
             )
         })

@@ -223,6 +223,8 @@ pub fn judge(objectives: &Objectives, current: &Bundle, baseline: &Bundle) -> Qu
         // The first release of a service has nothing to be compared with, and nobody can do anything about it.
         row.counts &= !row.lacks_baseline();
     }
+    // In the order of the report; within a section in the order above.
+    rows.sort_by_key(|row| row.section);
     let dataset = consistency::dataset(&current);
     Quality {
         rows,

@@ -162,7 +162,7 @@ const CASES: [Case; 12] = [
         "an answer without end",
         |_| Act::Answer(answer(StatusCode::OK, endless(&[b' '; 65_536], Duration::ZERO))),
         "ProviderError",
-        "is longer than 1048576 bytes",
+        "an answer longer than 1048576 bytes",
     ),
     (
         "a compressed bomb",

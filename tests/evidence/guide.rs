@@ -42,9 +42,10 @@ async fn the_pages_snippet_logs_a_run_that_is_judged_with_its_claims() {
         "conflict_logs",
         "calibration_report.json",
         "profiling_report.json",
+        "compliance_timeseries.csv",
+        "runtime_perf.log",
         "profiler_trace.json",
         "gpu_profiler.log",
-        "telemetry.json",
         "error_logs.json",
     ] {
         assert!(text.contains(&format!("[{file}#{run}#v7]")), "{file}: {text}");

@@ -73,7 +73,7 @@ impl Unit {
             return if value > 0.0 { "∞" } else { "−∞" }.to_owned();
         }
         match self {
-            Self::Share => format!("{:.1}%", value * 100.0),
+            Self::Share => words::percent(value),
             Self::Points => words::points(value),
             Self::Number => format!("{value:.3}"),
             Self::Milliseconds => format!("{value:.1} ms"),

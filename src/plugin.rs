@@ -30,13 +30,13 @@ pub enum PluginError {
     #[error("this cluster has no {0}: install the definitions with `kubectl apply --server-side -f crds/`")]
     NotInstalled(String),
     /// Rights are missing.
-    #[error("you may not {verb} {what} in namespace {namespace}: ask for that right")]
+    #[error("you may not {verb} {what} in {namespace}: ask for that right")]
     Forbidden {
         /// The verb.
         verb: &'static str,
         /// The plural.
         what: String,
-        /// The namespace.
+        /// `namespace …`, or all of them.
         namespace: String,
     },
     /// There is no such object.
@@ -96,7 +96,11 @@ impl Cluster {
             403 => PluginError::Forbidden {
                 verb,
                 what: K::plural(&()).into_owned(),
-                namespace: self.namespace.clone(),
+                namespace: if self.all && verb == "list" {
+                    "all namespaces".to_owned()
+                } else {
+                    format!("namespace {}", self.namespace)
+                },
             },
             404 if name.is_empty() || error.to_string().contains("page not found") => {
                 PluginError::NotInstalled(K::plural(&()).into_owned())

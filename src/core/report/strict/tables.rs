@@ -377,6 +377,13 @@ fn evidence_of(full: &Full<'_>, trigger: &TriggerVerdict) -> String {
     format!("evidence {evidence}, needs {needs}; {from}")
 }
 
+/// A recovery that was never gone through: its target is known all the same.
+fn never(name: &str, target: String) -> Vec<String> {
+    let mut row = unsupported(name, 6, "unsupported: no rollback and no drill yet".to_owned());
+    row[1] = target;
+    row
+}
+
 pub(super) fn recovery(full: &Full<'_>) -> Section {
     let minutes = |seconds: i64| format!("≤ {:.0}", seconds as f64 / 60.0);
     let recovery = full.recovery;
@@ -398,7 +405,7 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
                 recovery.evidence.clone(),
             ]
         }
-        None => unsupported(name, 6, "unsupported: no rollback and no drill yet".to_owned()),
+        None => never(name, target),
     };
     let success = match &recovery.success {
         Some(success) => vec![
@@ -415,11 +422,7 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
             .to_owned(),
             recovery.evidence.clone(),
         ],
-        None => unsupported(
-            "Success Rate",
-            6,
-            "unsupported: no rollback and no drill yet".to_owned(),
-        ),
+        None => never("Success Rate", "100%".to_owned()),
     };
     let rows = vec![
         time("RTO (min)", minutes(full.policy.rto), &recovery.rto),

@@ -301,6 +301,8 @@ fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
         assert!(row[1..cells - 2].iter().any(|cell| cell == "—"), "{row:?}");
     }
     assert_eq!(sections[1].rows[0][6], "unsupported: run 5f2a was deleted");
+    let targets: Vec<&str> = sections[8].rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(targets, ["≤ 10", "≤ 5", "100%"], "what must hold is known all the same");
 }
 
 #[test]

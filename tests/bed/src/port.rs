@@ -33,15 +33,27 @@ pub fn free() -> Result<u16, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// A child that another test forks at that moment holds a copy of the probe's socket until it runs its program:
+    /// the port is free as soon as it does.
+    fn bound(port: u16) -> TcpListener {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Ok(listener) => return listener,
+                Err(error) => assert!(Instant::now() < deadline, "{port}: {error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn ports_are_distinct_and_can_be_bound() {
         let mut ports: Vec<_> = (0..50).map(|_| free().unwrap()).collect();
-        let listeners: Vec<_> = ports
-            .iter()
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).unwrap())
-            .collect();
+        let listeners: Vec<_> = ports.iter().map(|port| bound(*port)).collect();
         assert!(
             !listeners
                 .iter()

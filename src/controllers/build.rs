@@ -1,6 +1,6 @@
 //! Build: objects of the API from the core's decisions, and the core's view of objects. Pure.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -21,6 +21,7 @@ use crate::{
         policy::Policy,
         words,
     },
+    evidence::formats,
 };
 
 /// Unix seconds as the API's time.
@@ -43,13 +44,7 @@ pub fn hash(parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }
-    hasher
-        .finalize()
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    formats::hexadecimal(hasher.finalize())
 }
 
 fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {

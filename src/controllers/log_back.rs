@@ -47,6 +47,11 @@ struct Attempt {
 }
 
 impl LogBacks {
+    /// What is on record in the incident needs no memory here.
+    fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
     /// How the last attempt ended; starts one when it is due.
     fn ask(&self, uid: &str, start: impl FnOnce(Arc<Mutex<HashMap<String, Attempt>>>)) -> Option<Result<(), String>> {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +95,11 @@ pub async fn log_back(
         let (Some(run), Some(uid)) = (run, incident.uid()) else {
             continue;
         };
-        if !postmortem::is_due(&status) || conditions::is_true(&status.conditions, CONDITION) {
+        if conditions::is_true(&status.conditions, CONDITION) {
+            context.log_backs.forget(&uid);
+            continue;
+        }
+        if !postmortem::is_due(&status) {
             continue;
         }
         let (server, record) = (server.clone(), incident.clone());

@@ -22,7 +22,7 @@
 //! Linux only: the kernel ends the servers when this program is killed (`setpriv` of util-linux).
 //!
 //! Modules, lowest first: [`message`], [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`],
-//! [`work_folder`], [`cache`], [`server`]; then [`go_build`], [`programs`], [`endpoints`], [`prometheus`], [`s3`],
+//! [`work_folder`], [`cache`], [`server`]; then [`go_build`], [`go_module`], [`programs`], [`endpoints`], [`prometheus`], [`s3`],
 //! [`registry`], [`mlflow`], [`control_plane`]; then [`bed`] and [`run`].
 
 pub mod bed;
@@ -31,6 +31,7 @@ pub mod certificates;
 pub mod control_plane;
 pub mod endpoints;
 pub mod go_build;
+pub mod go_module;
 pub mod interrupt;
 pub mod message;
 pub mod mlflow;

@@ -119,8 +119,55 @@ pub const REGISTRY: Part = Part {
     minutes: 1.5,
 };
 
+/// Installs charts. Not part of a bed.
+pub const HELM: Part = Part {
+    name: "helm",
+    version: "4.3.1",
+    contents: "Helm",
+    module: "helm",
+    package: "helm.sh/helm/v4/cmd/helm",
+    tags: "",
+    variables: &[("helm.sh/helm/v4/internal/version.version", "v4.3.1")],
+    minutes: 2.0,
+};
+
+/// The Helm that many still have. Not part of a bed.
+pub const HELM3: Part = Part {
+    name: "helm3",
+    version: "3.22.0",
+    contents: "Helm 3",
+    module: "helm3",
+    package: "helm.sh/helm/v3/cmd/helm",
+    tags: "",
+    variables: &[("helm.sh/helm/v3/internal/version.version", "v3.22.0")],
+    minutes: 2.0,
+};
+
+/// Checks manifests against JSON Schemas. Not part of a bed.
+pub const KUBECONFORM: Part = Part {
+    name: "kubeconform",
+    version: "0.8.0",
+    contents: "kubeconform",
+    module: "kubeconform",
+    package: "github.com/yannh/kubeconform/cmd/kubeconform",
+    tags: "",
+    variables: &[("main.version", "v0.8.0")],
+    minutes: 0.2,
+};
+
 /// Every part there is.
-pub const PARTS: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS, &PROMTOOL, &VERSITYGW, &REGISTRY];
+pub const PARTS: &[&Part] = &[
+    &ETCD,
+    &KUBERNETES,
+    &KWOK,
+    &PROMETHEUS,
+    &PROMTOOL,
+    &VERSITYGW,
+    &REGISTRY,
+    &HELM,
+    &HELM3,
+    &KUBECONFORM,
+];
 
 /// The parts that a bed starts; the others are built by the first who asks for them.
 pub const PARTS_OF_A_BED: &[&Part] = &[&ETCD, &KUBERNETES, &KWOK, &PROMETHEUS];

@@ -14,10 +14,12 @@ pub fn project() -> PathBuf {
 /// Applies CRDs and RBAC and waits until the API server serves the kinds. A second call changes nothing.
 pub fn install(endpoints: &Endpoints) -> Result<(), StageError> {
     let crds = project().join("crds").display().to_string();
-    let rights = project().join("deploy/rbac.yaml").display().to_string();
+    let of_the_operator = project().join("deploy/cluster-wide");
+    let namespace = of_the_operator.join("namespace.yaml").display().to_string();
+    let rights = of_the_operator.join("rbac.yaml").display().to_string();
     endpoints.kubectl(["apply", "--server-side", "-f", &crds])?;
     endpoints.kubectl(["wait", "--for=condition=Established", "--timeout=30s", "-f", &crds])?;
-    endpoints.kubectl(["apply", "--server-side", "-f", &rights])?;
+    endpoints.kubectl(["apply", "--server-side", "-f", &namespace, "-f", &rights])?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
-//! Writes the CustomResourceDefinitions into `crds/` and the JSON Schemas of the evidence files into `schemas/`,
-//! or with `--check` says which file is out of date.
+//! Writes the CustomResourceDefinitions into `crds/`, the JSON Schemas of the evidence files into `schemas/` and the
+//! reference of all fields, `docs/POLICY.md`; or with `--check` says which file is out of date.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod reference;
 
 use std::{
     fs,
@@ -51,6 +53,10 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, String)>, Box<dyn std::error::Er
         );
         files.push((folder.join(format!("crds/{}.yaml", definition.spec.names.plural)), text));
     }
+    files.push((
+        folder.join("docs/POLICY.md"),
+        reference::text(&serde_json::to_value(api::definitions())?),
+    ));
     for (name, schema) in formats::schemas() {
         let text = serde_json::to_string_pretty(&schema)?;
         files.push((folder.join("schemas").join(name), format!("{text}\n")));

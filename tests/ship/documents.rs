@@ -1,0 +1,166 @@
+//! The documents keep up with the sources.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use crate::tools::project;
+
+/// Words of two or more humps in the sources that are no reasons of conditions, drills or Events.
+const NO_REASONS: &[&str] = &[
+    // Condition types; docs/OPERATIONS.md has them as headings or in its tables where one reads them.
+    "ArtifactsIntact",
+    "CheckpointReady",
+    "DrillScheduled",
+    "EvidenceComplete",
+    "ImageAvailable",
+    "LoadTime",
+    "LoggedBack",
+    "PathTested",
+    "RollbackReady",
+    // States of incidents and drills.
+    "AwaitingApproval",
+    "CleaningUp",
+    "RollingBack",
+    // Triggers.
+    "ErrorRate",
+    "GpuMemory",
+    "GpuUtilization",
+    // Kinds, and words of Kubernetes and of profilers.
+    "NodeHasDiskPressure",
+    "NodeHasMemoryPressure",
+    "NodeNotReady",
+    "PodScheduled",
+    "ProfilerStep",
+    "QualityIncident",
+    "QualityReport",
+    "RecoveryDrill",
+    "ReplicaFailure",
+    "ReplicaSet",
+    "RollbackCheckpoint",
+    // Why a statistic could not be computed: shown in the report's row, with words.
+    "LengthMismatch",
+    "MixedLayouts",
+    "NoVariation",
+    "NotFinite",
+    "NotMonotone",
+    "OutOfOrder",
+    "OutOfRange",
+    "TooFew",
+    "WrongDetector",
+];
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// String literals that look like reasons, and a file that has each.
+fn reasons() -> BTreeMap<String, PathBuf> {
+    let mut sources = Vec::new();
+    for folder in ["core", "controllers", "evidence"] {
+        files(&project().join("src").join(folder), "rs", &mut sources);
+    }
+    let mut found = BTreeMap::new();
+    for path in sources {
+        let name = path.display().to_string();
+        if name.contains("test") || name.contains("simulate") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+        for literal in code.split('"') {
+            let humps = literal.chars().filter(char::is_ascii_uppercase).count();
+            let is_word = literal.starts_with(|c: char| c.is_ascii_uppercase())
+                && literal.chars().all(|c| c.is_ascii_alphanumeric())
+                && literal.chars().nth(1).is_some_and(|c| c.is_ascii_lowercase());
+            if is_word && humps >= 2 {
+                found.insert(literal.to_owned(), path.clone());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_every_reason_and_no_other() {
+    let text = std::fs::read_to_string(project().join("docs/OPERATIONS.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    let mut reasons = reasons();
+    assert!(reasons.len() > 60, "{}", reasons.len());
+    reasons.retain(|reason, _| !NO_REASONS.contains(&reason.as_str()));
+    let missing: Vec<_> = reasons.iter().filter(|(reason, _)| !listed.contains(reason.as_str())).collect();
+    assert!(missing.is_empty(), "docs/OPERATIONS.md has no row for {missing:#?}");
+    let all = {
+        let mut sources = Vec::new();
+        files(&project().join("src"), "rs", &mut sources);
+        let texts: Vec<_> = sources.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        texts.concat()
+    };
+    let stale: Vec<_> = listed.iter().filter(|reason| !all.contains(&format!("\"{reason}\""))).collect();
+    assert!(stale.is_empty(), "docs/OPERATIONS.md has rows for what the sources do not say: {stale:?}");
+}
+
+/// The project's own documents.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&project().join("docs"), "md", &mut found);
+    found.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| project().join(name)));
+    found
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if target.contains("://") || file.is_empty() {
+                continue;
+            }
+            let file = path.parent().unwrap().join(file);
+            assert!(file.exists(), "{}: {target}", path.display());
+        }
+    }
+}
+
+/// The lines of fenced blocks that a person would type.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    let joined: Vec<String> = blocks.map(|block| block.replace("\\\n", " ")).collect();
+    let lines = joined.iter().flat_map(|block| block.lines().skip(1));
+    lines
+        .map(|line| line.trim().trim_start_matches("$ "))
+        .filter(|line| ["make ", "helm ", "kubectl "].iter().any(|start| line.starts_with(start)))
+        .map(|line| line.split(" #").next().unwrap().trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn commands_in_the_documents_name_targets_and_files_that_exist() {
+    let makefile = std::fs::read_to_string(project().join("Makefile")).unwrap();
+    let folders = ["crds/", "deploy/", "examples/", "charts/", "schemas/", "scripts/"];
+    let mut seen = 0;
+    for path in documents() {
+        for command in commands(&std::fs::read_to_string(&path).unwrap()) {
+            seen += 1;
+            let words: Vec<&str> = command.split_whitespace().collect();
+            if words[0] == "make" {
+                let target = format!("\n{}:", words[1]);
+                assert!(makefile.contains(&target), "{}: {command}", path.display());
+            }
+            for word in words.iter().filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
+                assert!(project().join(word).exists(), "{}: {command}", path.display());
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}

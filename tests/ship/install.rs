@@ -73,6 +73,8 @@ impl Cluster {
         let chart = chart.display().to_string();
         let values = tools::values_of(values);
         let mut arguments = vec![action, NAMESPACE, &chart, "-f", &values, "--set", &source];
+        // The fake node takes only pods that say so.
+        arguments.extend(["--set-json", r#"tolerations=[{"operator": "Exists"}]"#]);
         arguments.extend(["--wait", "--timeout", "120s"]);
         arguments.extend(more);
         self.helm(&arguments).unwrap();
@@ -294,6 +296,8 @@ fn the_manifests_for_kustomize_are_applied_and_deleted() {
     let cluster = Cluster::new();
     let overlay = tools::project().join("examples/kustomize").display().to_string();
     cluster.kubectl(&["apply", "--server-side", "-k", &overlay]);
+    let tolerant = r#"{"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}}"#;
+    cluster.kubectl(&["patch", "deployment", NAMESPACE, "-n", NAMESPACE, "-p", tolerant]);
     cluster.kubectl(&["rollout", "status", "deployment/quality-officer", "-n", NAMESPACE, "--timeout=60s"]);
     cluster.guarded("shop");
     let operator = cluster.operator();

@@ -33,11 +33,15 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
 	cargo test --workspace --test reference --test properties --test simulation --test allocations
-	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry >/dev/null
+	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform >/dev/null
 	cargo test --workspace --test certificates --test beds --test servers --test loopback
 	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
-	$(BED) run --scrape-interval 1s --mlflow -- cargo test --workspace --test cluster -- --test-threads 4
+	@# The rights are judged by what the suite before did, on the same bed.
+	$(BED) run --scrape-interval 1s --mlflow -- sh -c '\
+	  cargo test --workspace --test cluster -- --test-threads 4 && \
+	  cargo test --workspace --test ship -- --ignored every_right'
+	$(BED) run -- cargo test --workspace --test ship -- --test-threads 2
 	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
 
 .PHONY: run
@@ -45,8 +49,17 @@ run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=fil
 	target/debug/quality-officer run --config $${CONFIG:?set CONFIG to an operator configuration, see examples/operator.yaml}
 
 .PHONY: manifests
-manifests: tools ## Generate crds/ and schemas/ from the types
-	cargo run --quiet --bin crdgen
+manifests: build ## Generate crds/, schemas/ and docs/POLICY.md from the types, deploy/ from the chart
+	target/debug/crdgen
+	scripts/manifests
+
+.PHONY: release
+release: build ## Static programs, image, chart, manifests, SBOM and checksums in target/release-files
+	scripts/release
+
+.PHONY: deny
+deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIES=1: known holes too, needs a network)
+	scripts/tool cargo-deny check licenses bans sources $(if $(ADVISORIES),advisories)
 
 .PHONY: lint
 lint: tools ## Formatting, lints and generated files

@@ -19,6 +19,7 @@ const NO_REASONS: &[&str] = &[
     "LoggedBack",
     "PathTested",
     "RollbackReady",
+    "SLOsMet",
     // States of incidents and drills.
     "AwaitingApproval",
     "CleaningUp",
@@ -31,6 +32,8 @@ const NO_REASONS: &[&str] = &[
     "NodeHasDiskPressure",
     "NodeHasMemoryPressure",
     "NodeNotReady",
+    "OOMKilled",
+    "OOMKilling",
     "PodScheduled",
     "ProfilerStep",
     "QualityIncident",
@@ -39,6 +42,8 @@ const NO_REASONS: &[&str] = &[
     "ReplicaFailure",
     "ReplicaSet",
     "RollbackCheckpoint",
+    // A word of Prometheus.
+    "NaN",
     // Why a statistic could not be computed: shown in the report's row, with words.
     "LengthMismatch",
     "MixedLayouts",
@@ -80,7 +85,7 @@ fn reasons() -> BTreeMap<String, PathBuf> {
             let humps = literal.chars().filter(char::is_ascii_uppercase).count();
             let is_word = literal.starts_with(|c: char| c.is_ascii_uppercase())
                 && literal.chars().all(|c| c.is_ascii_alphanumeric())
-                && literal.chars().nth(1).is_some_and(|c| c.is_ascii_lowercase());
+                && literal.chars().any(|c| c.is_ascii_lowercase());
             if is_word && humps >= 2 {
                 found.insert(literal.to_owned(), path.clone());
             }

@@ -4,6 +4,7 @@
 
 mod chart;
 mod documents;
+mod image;
 mod install;
 mod manifests;
 mod rights;

@@ -17,7 +17,10 @@ means and what to do about it is in [OPERATIONS.md](OPERATIONS.md).
 /// The text for a list of CustomResourceDefinitions.
 pub fn text(definitions: &Value) -> String {
     let mut text = HEAD.to_owned();
-    for definition in definitions.as_array().into_iter().flatten() {
+    // What people write comes first, then what the operator records.
+    let is_written = |definition: &&Value| definition["spec"]["names"]["kind"] == "QualityPolicy";
+    let all = || definitions.as_array().into_iter().flatten();
+    for definition in all().filter(is_written).chain(all().filter(|definition| !is_written(definition))) {
         kind(&mut text, &definition["spec"]);
     }
     text
@@ -74,9 +77,9 @@ fn fields(text: &mut String, path: &str, schema: &Value) {
         };
         let default = match &field["default"] {
             Value::Null => String::new(),
-            Value::Object(object) if object.is_empty() => String::new(),
             // Its fields say theirs.
             Value::Object(_) => String::new(),
+            Value::String(word) if word.is_empty() => String::new(),
             Value::String(word) => format!("`{word}`"),
             other => format!("`{other}`"),
         };

@@ -17,7 +17,15 @@ fn both_helms_find_nothing_to_complain_about_and_render_the_same() {
         let values = values.display().to_string();
         for part in [&HELM, &HELM3] {
             let chart = tools::chart().display().to_string();
-            let arguments = ["lint", "--strict", &chart, "-f", &values, "--kube-version", tools::KUBERNETES];
+            let arguments = [
+                "lint",
+                "--strict",
+                &chart,
+                "-f",
+                &values,
+                "--kube-version",
+                tools::KUBERNETES,
+            ];
             tools::outcome(&mut tools::helm(part, home.path(), &arguments)).unwrap();
         }
         let four = tools::template(&HELM, &tools::chart(), &values, &[]).unwrap();
@@ -67,7 +75,9 @@ fn every_rendered_object_is_valid_for_each_supported_kubernetes() {
         let check = |files: &[std::path::PathBuf]| {
             let mut command = Command::new(tools::program(&KUBECONFORM));
             command.args(["-strict", "-summary", "-schema-location", &schemas::location(&known)]);
-            command.args(["-schema-location", &schemas::location(&more)]).args(files);
+            command
+                .args(["-schema-location", &schemas::location(&more)])
+                .args(files);
             tools::outcome(&mut command)
         };
         let said = check(&files).unwrap_or_else(|problems| panic!("{release}: {problems}"));
@@ -84,14 +94,29 @@ fn a_wrong_value_is_refused_with_its_name() {
     for (set, words) in [
         ("imagee.tag=1", "imagee"),
         ("replicas=two", "replicas"),
-        ("replicas=2", "replicas is 2: more than one needs leaderElection.enabled"),
+        (
+            "replicas=2",
+            "replicas is 2: more than one needs leaderElection.enabled",
+        ),
         ("image.digest=latest", "digest"),
         ("image.repository=", "image.repository is not set"),
         ("config.metricsSources.default.uri=http://x", "uri"),
-        ("config.metricsSources.default.url=ftp://x", "/config/metricsSources/default/url"),
-        ("config.metricsSources.default.url=http://user:word@x", "/config/metricsSources/default/url"),
-        ("config.metricsSources.default.timeoutMilliseconds=5", "timeoutMilliseconds"),
-        ("config.objectStores.models.url=ftp://x", "/config/objectStores/models/url"),
+        (
+            "config.metricsSources.default.url=ftp://x",
+            "/config/metricsSources/default/url",
+        ),
+        (
+            "config.metricsSources.default.url=http://user:word@x",
+            "/config/metricsSources/default/url",
+        ),
+        (
+            "config.metricsSources.default.timeoutMilliseconds=5",
+            "timeoutMilliseconds",
+        ),
+        (
+            "config.objectStores.models.url=ftp://x",
+            "/config/objectStores/models/url",
+        ),
         ("credentials[0].name=a/../b", "credentials"),
         ("watchNamespace=Shop", "watchNamespace"),
         ("extraArgs[0]=run", "extraArgs"),
@@ -119,7 +144,10 @@ fn what_this_build_of_the_chart_lacks_is_said() {
     for switch in ["admission.enabled", "prometheusRule.enabled", "dashboard.enabled"] {
         let set = format!("{switch}=true");
         let said = tools::template(&HELM, bare.path(), &tools::values_of("minimal"), &["--set", &set]).unwrap_err();
-        assert!(said.contains(&format!("{switch}: this build of the chart has no")), "{said}");
+        assert!(
+            said.contains(&format!("{switch}: this build of the chart has no")),
+            "{said}"
+        );
     }
 }
 
@@ -159,14 +187,21 @@ fn credentials_are_mounted_and_no_secret_is_read_through_the_api() {
     let text = tools::template(&HELM, &tools::chart(), &tools::values_of("everything"), &[]).unwrap();
     let objects = tools::documents(&text);
     let pod = &tools::only(&objects, "Deployment")["spec"]["template"]["spec"];
-    let config = tools::only(&objects, "ConfigMap")["data"]["config.yaml"].as_str().unwrap();
+    let config = tools::only(&objects, "ConfigMap")["data"]["config.yaml"]
+        .as_str()
+        .unwrap();
     let mounted: Vec<_> = pod["containers"][0]["volumeMounts"]
         .as_array()
         .unwrap()
         .iter()
         .map(|mount| mount["mountPath"].as_str().unwrap())
         .collect();
-    for name in ["credentials/prometheus", "credentials/mlflow", "credentials/s3", "authorities/internal"] {
+    for name in [
+        "credentials/prometheus",
+        "credentials/mlflow",
+        "credentials/s3",
+        "authorities/internal",
+    ] {
         let path = format!("/etc/quality-officer/{name}");
         assert!(mounted.contains(&path.as_str()), "{mounted:?}");
         assert!(config.contains(&path), "{path}");

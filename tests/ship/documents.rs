@@ -102,16 +102,28 @@ fn the_runbook_has_an_entry_for_every_reason_and_no_other() {
     let mut reasons = reasons();
     assert!(reasons.len() > 60, "{}", reasons.len());
     reasons.retain(|reason, _| !NO_REASONS.contains(&reason.as_str()));
-    let missing: Vec<_> = reasons.iter().filter(|(reason, _)| !listed.contains(reason.as_str())).collect();
+    let missing: Vec<_> = reasons
+        .iter()
+        .filter(|(reason, _)| !listed.contains(reason.as_str()))
+        .collect();
     assert!(missing.is_empty(), "docs/OPERATIONS.md has no row for {missing:#?}");
     let all = {
         let mut sources = Vec::new();
         files(&project().join("src"), "rs", &mut sources);
-        let texts: Vec<_> = sources.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let texts: Vec<_> = sources
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
         texts.concat()
     };
-    let stale: Vec<_> = listed.iter().filter(|reason| !all.contains(&format!("\"{reason}\""))).collect();
-    assert!(stale.is_empty(), "docs/OPERATIONS.md has rows for what the sources do not say: {stale:?}");
+    let stale: Vec<_> = listed
+        .iter()
+        .filter(|reason| !all.contains(&format!("\"{reason}\"")))
+        .collect();
+    assert!(
+        stale.is_empty(),
+        "docs/OPERATIONS.md has rows for what the sources do not say: {stale:?}"
+    );
 }
 
 /// The project's own documents.
@@ -144,7 +156,11 @@ fn commands(text: &str) -> Vec<String> {
     let lines = joined.iter().flat_map(|block| block.lines().skip(1));
     lines
         .map(|line| line.trim().trim_start_matches("$ "))
-        .filter(|line| ["make ", "helm ", "kubectl "].iter().any(|start| line.starts_with(start)))
+        .filter(|line| {
+            ["make ", "helm ", "kubectl "]
+                .iter()
+                .any(|start| line.starts_with(start))
+        })
         .map(|line| line.split(" #").next().unwrap().trim().to_owned())
         .collect()
 }
@@ -162,7 +178,10 @@ fn commands_in_the_documents_name_targets_and_files_that_exist() {
                 let target = format!("\n{}:", words[1]);
                 assert!(makefile.contains(&target), "{}: {command}", path.display());
             }
-            for word in words.iter().filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
+            for word in words
+                .iter()
+                .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))
+            {
                 assert!(project().join(word).exists(), "{}: {command}", path.display());
             }
         }

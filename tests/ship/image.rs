@@ -16,8 +16,19 @@ fn assemble(folder: &std::path::Path, architecture: &str, name: &str) -> (String
     std::fs::write(&authorities, "-----BEGIN CERTIFICATE-----\n").unwrap();
     let archive = folder.join(name);
     let mut command = Command::new(tools::project().join("scripts/image"));
-    command.args(["--program", env!("CARGO_BIN_EXE_crdgen"), "--authorities"]).arg(authorities);
-    command.args(["--architecture", architecture, "--version", "0.1.0", "--revision", "abc", "--epoch", "1700000000"]);
+    command
+        .args(["--program", env!("CARGO_BIN_EXE_crdgen"), "--authorities"])
+        .arg(authorities);
+    command.args([
+        "--architecture",
+        architecture,
+        "--version",
+        "0.1.0",
+        "--revision",
+        "abc",
+        "--epoch",
+        "1700000000",
+    ]);
     let digest = tools::outcome(command.arg(&archive)).unwrap();
     (digest.trim().to_owned(), archive)
 }
@@ -50,7 +61,10 @@ fn a_registry_takes_the_image_and_the_operator_finds_it_whole() {
         assert_eq!(registry.push_blob("quality-officer", &blob(named)).unwrap(), named);
     }
     // The bytes of the manifest are those whose digest was printed.
-    assert_eq!(registry.push_manifest("quality-officer", "0.1.0", &manifest).unwrap(), digest);
+    assert_eq!(
+        registry.push_manifest("quality-officer", "0.1.0", &manifest).unwrap(),
+        digest
+    );
 
     let image = format!("{}/quality-officer@{digest}", registry.address());
     let check = |platform: &str| {
@@ -61,7 +75,10 @@ fn a_registry_takes_the_image_and_the_operator_finds_it_whole() {
             ..RegistrySettings::default()
         };
         let client = Client::new(&registry.address(), &settings).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(client.check(&Reference::parse(&image).unwrap()))
     };
     assert_eq!(check("linux/arm64").unwrap(), 1);

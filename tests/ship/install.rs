@@ -63,7 +63,9 @@ impl Cluster {
 
     fn helm(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = tools::helm(&HELM, self.folder.path(), arguments);
-        command.args(["--namespace", NAMESPACE]).envs(self.endpoints.environment());
+        command
+            .args(["--namespace", NAMESPACE])
+            .envs(self.endpoints.environment());
         tools::outcome(&mut command)
     }
 
@@ -118,7 +120,12 @@ impl Cluster {
     fn of_the_release(&self) -> Vec<String> {
         let kinds = self.kubectl(&["api-resources", "--verbs=list,delete", "-o", "name"]);
         let kinds: Vec<_> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
-        self.names(&[&kinds.join(","), "-A", "-l", "app.kubernetes.io/instance=quality-officer"])
+        self.names(&[
+            &kinds.join(","),
+            "-A",
+            "-l",
+            "app.kubernetes.io/instance=quality-officer",
+        ])
     }
 
     /// As the operator's pod would be started.
@@ -129,13 +136,15 @@ impl Cluster {
         std::fs::write(&path, config["data"]["config.yaml"].as_str().unwrap()).unwrap();
         let port = bed::port::free().unwrap();
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-        let arguments = container["args"].as_array().unwrap().iter().map(|argument| {
-            match argument.as_str().unwrap() {
+        let arguments = container["args"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|argument| match argument.as_str().unwrap() {
                 "--config=/etc/quality-officer/config/config.yaml" => format!("--config={}", path.display()),
                 "--listen=0.0.0.0:8080" => format!("--listen=127.0.0.1:{port}"),
                 other => other.to_owned(),
-            }
-        });
+            });
         Operator::start(self, arguments.collect(), port)
     }
 }
@@ -214,7 +223,10 @@ fn a_release_is_installed_upgraded_and_uninstalled_and_what_people_wrote_stays()
     let policy = cluster.get(&["qualitypolicy", "ranker", "-n", "shop"])["metadata"]["uid"].clone();
 
     cluster.deploy("upgrade", &tools::chart(), "minimal", &[]);
-    assert!(columns(&cluster).contains(".status.verdict"), "definitions follow an upgrade");
+    assert!(
+        columns(&cluster).contains(".status.verdict"),
+        "definitions follow an upgrade"
+    );
     let operator = cluster.operator();
     cluster.until("the policy is judged", |cluster| cluster.is_judged("shop"));
     assert!(!operator.log().contains("Forbidden"), "{}", operator.log());
@@ -278,7 +290,12 @@ fn one_namespace_needs_no_cluster_role() {
         &["--set", "watchNamespace=alpha"],
     );
     let is_ours = |name: &String| name.contains("quality-officer");
-    assert!(!cluster.names(&["clusterroles,clusterrolebindings"]).iter().any(|name| is_ours(name)));
+    assert!(
+        !cluster
+            .names(&["clusterroles,clusterrolebindings"])
+            .iter()
+            .any(|name| is_ours(name))
+    );
     let operator = cluster.operator();
     cluster.until("the policy is judged", |cluster| cluster.is_judged("alpha"));
     assert!(!operator.log().contains("Forbidden"), "{}", operator.log());
@@ -298,7 +315,14 @@ fn the_manifests_for_kustomize_are_applied_and_deleted() {
     cluster.kubectl(&["apply", "--server-side", "-k", &overlay]);
     let tolerant = r#"{"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}}"#;
     cluster.kubectl(&["patch", "deployment", NAMESPACE, "-n", NAMESPACE, "-p", tolerant]);
-    cluster.kubectl(&["rollout", "status", "deployment/quality-officer", "-n", NAMESPACE, "--timeout=60s"]);
+    cluster.kubectl(&[
+        "rollout",
+        "status",
+        "deployment/quality-officer",
+        "-n",
+        NAMESPACE,
+        "--timeout=60s",
+    ]);
     cluster.guarded("shop");
     let operator = cluster.operator();
     cluster.until("the policy has a status", |cluster| cluster.is_judged("shop"));
@@ -364,7 +388,9 @@ fn a_key_that_the_operator_does_not_know_is_passed_on_and_refused_at_the_start()
     );
     let objects = tools::documents(&text.unwrap());
     let path = folder.path().join("config.yaml");
-    let config = tools::only(&objects, "ConfigMap")["data"]["config.yaml"].as_str().unwrap();
+    let config = tools::only(&objects, "ConfigMap")["data"]["config.yaml"]
+        .as_str()
+        .unwrap();
     std::fs::write(&path, config).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quality-officer"));
     command.args(["run", "--config"]).arg(&path).env_remove("KUBECONFIG");

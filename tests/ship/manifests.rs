@@ -11,7 +11,10 @@ use crate::tools;
 pub fn kustomize(folder: &str) -> Vec<Value> {
     let mut command = Command::new(tools::program(&KUBERNETES));
     // One program of many names.
-    command.arg("kubectl").args(["kustomize", folder]).current_dir(tools::project());
+    command
+        .arg("kubectl")
+        .args(["kustomize", folder])
+        .current_dir(tools::project());
     tools::documents(&tools::outcome(&mut command).unwrap())
 }
 
@@ -62,7 +65,8 @@ fn every_kustomization_is_what_the_chart_renders() {
         .position(|argument| argument == "--namespace=quality-officer");
     arguments.remove(own.unwrap());
     arguments.push(json!("--namespace=$(POD_NAMESPACE)"));
-    container["env"] = json!([{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}]);
+    container["env"] =
+        json!([{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}]);
     assert_eq!(tools::by_name(kustomize("deploy/single-namespace")), single);
     let is_cluster_role = |name: &&String| name.starts_with("Cluster");
     assert_eq!(single.keys().find(is_cluster_role), None);

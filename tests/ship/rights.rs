@@ -53,10 +53,21 @@ fn no_role_has_secrets_wildcards_or_more_power_than_its_rules() {
                 let (verb, resource) = right.split_once(' ').unwrap();
                 assert!(!right.contains('*'), "{role}: {right}");
                 assert!(!["escalate", "bind", "impersonate"].contains(&verb), "{role}: {right}");
-                let refused = ["secrets", "exec", "attach", "portforward", "proxy", "token", "ephemeralcontainers"];
+                let refused = [
+                    "secrets",
+                    "exec",
+                    "attach",
+                    "portforward",
+                    "proxy",
+                    "token",
+                    "ephemeralcontainers",
+                ];
                 let named = |word: &&str| resource.rsplit('/').next() == Some(*word);
                 assert_eq!(refused.iter().find(|word| named(word)), None, "{role}: {right}");
-                assert!(!resource.starts_with("rbac.") && !resource.starts_with("admissionregistration."), "{right}");
+                assert!(
+                    !resource.starts_with("rbac.") && !resource.starts_with("admissionregistration."),
+                    "{right}"
+                );
             }
         }
     }

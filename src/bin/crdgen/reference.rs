@@ -20,7 +20,10 @@ pub fn text(definitions: &Value) -> String {
     // What people write comes first, then what the operator records.
     let is_written = |definition: &&Value| definition["spec"]["names"]["kind"] == "QualityPolicy";
     let all = || definitions.as_array().into_iter().flatten();
-    for definition in all().filter(is_written).chain(all().filter(|definition| !is_written(definition))) {
+    for definition in all()
+        .filter(is_written)
+        .chain(all().filter(|definition| !is_written(definition)))
+    {
         kind(&mut text, &definition["spec"]);
     }
     text
@@ -93,7 +96,11 @@ fn fields(text: &mut String, path: &str, schema: &Value) {
 
 fn kind_of(field: &Value) -> String {
     if let Some(words) = field["enum"].as_array() {
-        let words: Vec<_> = words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
+        let words: Vec<_> = words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|word| format!("`{word}`"))
+            .collect();
         return words.join(", ");
     }
     match field["type"].as_str() {
@@ -118,7 +125,12 @@ fn messages(schema: &Value, found: &mut Vec<String>) {
             found.push(message);
         }
     }
-    for field in schema["properties"].as_object().into_iter().flatten().map(|(_, field)| field) {
+    for field in schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, field)| field)
+    {
         messages(field, found);
     }
     for inner in ["items", "additionalProperties"] {
@@ -130,5 +142,8 @@ fn messages(schema: &Value, found: &mut Vec<String>) {
 
 /// In one line of a table.
 fn line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }

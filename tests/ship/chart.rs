@@ -134,6 +134,25 @@ fn a_wrong_value_is_refused_with_its_name() {
 }
 
 #[test]
+fn every_configuration_that_the_chart_renders_is_one_that_the_operator_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string(tools::project().join("examples/operator.yaml")).unwrap();
+    let values = folder.path().join("example-values.yaml");
+    // Its lines, one step further in.
+    let keys = example.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    std::fs::write(&values, format!("image: {{repository: x}}\nconfig:\n{keys}")).unwrap();
+    for values in tools::values().into_iter().chain([values]) {
+        let values = values.display().to_string();
+        let objects = tools::documents(&tools::template(&HELM, &tools::chart(), &values, &[]).unwrap());
+        let text = tools::only(&objects, "ConfigMap")["data"]["config.yaml"]
+            .as_str()
+            .unwrap();
+        let config = quality_officer::config::Config::parse(&values, text).unwrap();
+        assert!(!config.metrics_sources.is_empty(), "{values}");
+    }
+}
+
+#[test]
 fn what_this_build_of_the_chart_lacks_is_said() {
     let bare = tempfile::tempdir().unwrap();
     tools::copy(&tools::chart(), bare.path());

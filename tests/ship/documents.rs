@@ -150,7 +150,7 @@ fn links_between_documents_lead_somewhere() {
 }
 
 /// The lines of fenced blocks that a person would type.
-fn commands(text: &str) -> Vec<String> {
+pub fn commands(text: &str) -> Vec<String> {
     let blocks = text.split("```").skip(1).step_by(2);
     let joined: Vec<String> = blocks.map(|block| block.replace("\\\n", " ")).collect();
     let lines = joined.iter().flat_map(|block| block.lines().skip(1));

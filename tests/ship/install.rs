@@ -14,7 +14,7 @@ use std::{
 use bed::{Endpoints, part::HELM};
 use serde_json::{Value, json};
 
-use crate::tools;
+use crate::{documents, tools};
 
 /// The definitions are the cluster's: one test at a time installs them.
 static TURN: Mutex<()> = Mutex::new(());
@@ -38,6 +38,17 @@ impl Cluster {
         };
         let namespace = tools::project().join("deploy/cluster-wide/namespace.yaml");
         cluster.kubectl(&["apply", "-f", &namespace.display().to_string()]);
+        // It is there for pods that tolerate it, which those of the chart do not.
+        let node = cluster.endpoints.kwok_node.clone().expect("a fake node");
+        cluster.kubectl(&[
+            "patch",
+            "node",
+            &node,
+            "--type",
+            "merge",
+            "-p",
+            r#"{"spec": {"taints": null}}"#,
+        ]);
         cluster
     }
 
@@ -75,8 +86,6 @@ impl Cluster {
         let chart = chart.display().to_string();
         let values = tools::values_of(values);
         let mut arguments = vec![action, NAMESPACE, &chart, "-f", &values, "--set", &source];
-        // The fake node takes only pods that say so.
-        arguments.extend(["--set-json", r#"tolerations=[{"operator": "Exists"}]"#]);
         arguments.extend(["--wait", "--timeout", "120s"]);
         arguments.extend(more);
         self.helm(&arguments).unwrap();
@@ -252,6 +261,45 @@ fn a_release_is_installed_upgraded_and_uninstalled_and_what_people_wrote_stays()
     cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
 }
 
+/// The commands of the first block below a heading of a document.
+fn commands_of(document: &str, heading: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(tools::project().join(document)).unwrap();
+    let section = text
+        .split("\n## ")
+        .find(|section| section.starts_with(heading))
+        .unwrap();
+    let end = section.match_indices("```").nth(1).unwrap().0;
+    documents::commands(&section[..end])
+}
+
+#[test]
+fn the_commands_of_the_documents_install_upgrade_and_remove_it() {
+    let cluster = Cluster::new();
+    std::os::unix::fs::symlink(tools::program(&HELM), cluster.folder.path().join("helm")).unwrap();
+    cluster.apply(
+        "default",
+        &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+    );
+    let own = [cluster.folder.path().to_owned(), cluster.endpoints.programs.clone()];
+    let inherited = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&inherited))).unwrap();
+    let run = |document: &str, heading: &str, expected: usize| {
+        let commands = commands_of(document, heading);
+        assert_eq!(commands.len(), expected, "{commands:?}");
+        for command in commands {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &command]).current_dir(tools::project());
+            shell.envs(cluster.endpoints.environment()).env("PATH", &path);
+            tools::outcome(&mut shell).unwrap_or_else(|said| panic!("{document}: {command}: {said}"));
+        }
+    };
+    run("README.md", "Guard your own Deployment", 3);
+    assert_eq!(cluster.names(&["qualitypolicy", "-n", "shop"]).len(), 1);
+    run("docs/INSTALL.md", "Upgrade and uninstall", 3);
+    assert_eq!(cluster.of_the_release(), Vec::<String>::new());
+    cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
+}
+
 #[test]
 fn every_switch_makes_objects_that_the_api_server_takes() {
     let cluster = Cluster::new();
@@ -313,8 +361,6 @@ fn the_manifests_for_kustomize_are_applied_and_deleted() {
     let cluster = Cluster::new();
     let overlay = tools::project().join("examples/kustomize").display().to_string();
     cluster.kubectl(&["apply", "--server-side", "-k", &overlay]);
-    let tolerant = r#"{"spec": {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}}"#;
-    cluster.kubectl(&["patch", "deployment", NAMESPACE, "-n", NAMESPACE, "-p", tolerant]);
     cluster.kubectl(&[
         "rollout",
         "status",

@@ -20,6 +20,7 @@ mod reporting;
 mod rollback;
 mod run;
 mod status;
+mod undecodable;
 mod verification;
 
 pub use context::{Context, Stores};

@@ -4,25 +4,21 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::controller::Action,
-};
-use serde_json::json;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{COMMIT_ANNOTATION, DatasetReference, FIELD_MANAGER, Provenance, QualityPolicy, RUN_ANNOTATION},
+    api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION},
     controllers::{
         apply::{Act, Done},
         build, checkpoints,
-        context::{CallError, Context, PolicyObject, call},
+        context::{CallError, Context, PolicyObject},
         drill,
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
         log_back, release, reporting,
         status::{self, NotReady},
+        undecodable::undecodable,
     },
     core::{
         judge::DesignEffects,
@@ -286,36 +282,6 @@ fn validated(policy: &QualityPolicy, context: &Context) -> Result<Validated, (&'
         source,
         Arc::new(MetricSet::new(metrics.preset, metrics.custom.as_ref())),
     ))
-}
-
-/// A stored object that does not decode stops only itself.
-async fn undecodable(
-    object: &PolicyObject,
-    context: &Context,
-    error: &str,
-    now: Timestamp,
-) -> Result<Action, ReconcileError> {
-    let (name, namespace) = (
-        object.meta().name.clone().unwrap_or_default(),
-        object.meta().namespace.clone().unwrap_or_default(),
-    );
-    tracing::warn!(policy = %name, %namespace, %error, "a policy does not decode");
-    let api: Api<PolicyObject> = Api::namespaced(context.client.clone(), &namespace);
-    let known = object.meta().managed_fields.is_some();
-    let condition = json!({
-        "type": "Ready", "status": "False", "reason": "Undecodable", "observedGeneration": object.meta().generation,
-        "message": format!("the stored policy does not decode: {error}"),
-        "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    });
-    if known {
-        let patch = json!({"status": {"observedGeneration": object.meta().generation, "conditions": [condition]}});
-        let parameters = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        call(api.patch_status(&name, &parameters, &Patch::Merge(patch))).await?;
-    }
-    Ok(Action::await_change())
 }
 
 /// The newest instant of the grid of looks whose scrapes are stored by now, unix seconds. Every policy of

@@ -16,4 +16,5 @@ mod restarts;
 mod rollback;
 mod scene;
 mod transfer;
+mod undecodable;
 mod verification;

@@ -49,9 +49,9 @@ fn every_rendered_object_is_valid_for_each_supported_kubernetes() {
             "example/prometheus-operator-crd/monitoring.coreos.com_{name}.yaml"
         ));
         let text = std::fs::read_to_string(path).unwrap();
-        tools::documents(&text)
-            .iter()
-            .for_each(|definition| schemas::of_definition(&more, definition));
+        for definition in tools::documents(&text) {
+            schemas::of_definition(&more, &definition);
+        }
     }
     for entry in std::fs::read_dir(tools::project().join("crds")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -139,7 +139,7 @@ fn every_configuration_that_the_chart_renders_is_one_that_the_operator_takes() {
     let example = std::fs::read_to_string(tools::project().join("examples/operator.yaml")).unwrap();
     let values = folder.path().join("example-values.yaml");
     // Its lines, one step further in.
-    let keys = example.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    let keys = format!("  {}", example.replace('\n', "\n  "));
     std::fs::write(&values, format!("image: {{repository: x}}\nconfig:\n{keys}")).unwrap();
     for values in tools::values().into_iter().chain([values]) {
         let values = values.display().to_string();

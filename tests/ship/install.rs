@@ -338,12 +338,7 @@ fn one_namespace_needs_no_cluster_role() {
         &["--set", "watchNamespace=alpha"],
     );
     let is_ours = |name: &String| name.contains("quality-officer");
-    assert!(
-        !cluster
-            .names(&["clusterroles,clusterrolebindings"])
-            .iter()
-            .any(|name| is_ours(name))
-    );
+    assert!(!cluster.names(&["clusterroles,clusterrolebindings"]).iter().any(is_ours));
     let operator = cluster.operator();
     cluster.until("the policy is judged", |cluster| cluster.is_judged("alpha"));
     assert!(!operator.log().contains("Forbidden"), "{}", operator.log());

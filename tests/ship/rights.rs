@@ -94,7 +94,7 @@ fn one_namespace_has_the_same_rights_as_all_and_a_switch_takes_some_away() {
 fn every_right_is_used_and_every_use_is_a_right() {
     const USER: &str = "system:serviceaccount:quality-officer:quality-officer";
     let endpoints = Endpoints::from_env().unwrap();
-    let log = std::fs::read_to_string(&endpoints.audit_log.expect("the bed's own API server")).unwrap();
+    let log = std::fs::read_to_string(endpoints.audit_log.expect("the bed's own API server")).unwrap();
     let mut used = BTreeSet::new();
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
     for line in log.lines().filter(|line| line.contains(USER)) {

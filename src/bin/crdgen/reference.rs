@@ -79,9 +79,8 @@ fn fields(text: &mut String, path: &str, schema: &Value) {
             format!("`{path}`")
         };
         let default = match &field["default"] {
-            Value::Null => String::new(),
-            // Its fields say theirs.
-            Value::Object(_) => String::new(),
+            // The fields of an object say theirs.
+            Value::Null | Value::Object(_) => String::new(),
             Value::String(word) if word.is_empty() => String::new(),
             Value::String(word) => format!("`{word}`"),
             other => format!("`{other}`"),

@@ -8,6 +8,7 @@ mod drills;
 mod evidence;
 mod history;
 mod incidents;
+mod leader;
 mod modes;
 mod plugin;
 mod proxy;

@@ -45,7 +45,7 @@ pub fn service_account_kubeconfig(endpoints: &Endpoints, folder: &Path) -> Resul
         "apiVersion": "v1", "kind": "Config", "current-context": "operator",
         "clusters": [{"name": "local", "cluster": cluster}],
         "users": [{"name": "quality-officer", "user": {"token": token}}],
-        "contexts": [{"name": "operator", "context": {"cluster": "local", "user": "quality-officer"}}],
+        "contexts": [{"name": "operator", "context": {"cluster": "local", "user": "quality-officer", "namespace": "quality-officer"}}],
     });
     let path = folder.join("operator.kubeconfig");
     std::fs::write(&path, config.to_string()).map_err(StageError::io(format!("write {}", path.display())))?;

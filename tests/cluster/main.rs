@@ -11,6 +11,7 @@ mod incidents;
 mod leader;
 mod modes;
 mod plugin;
+mod presets;
 mod proxy;
 mod refusals;
 mod restarts;

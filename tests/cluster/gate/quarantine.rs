@@ -20,11 +20,11 @@ fn digest(digit: char) -> String {
     format!("sha256:{}", digit.to_string().repeat(64))
 }
 
-fn containers(count: usize, bad: &str) -> Value {
-    let name = |number: usize| format!("c{number}");
+fn containers(prefix: &str, count: usize, bad: &str) -> Value {
+    let name = |number: usize| format!("{prefix}{number}");
     let filler = |number: usize| format!("registry.example/a/long/path/of/a/sidecar-{number}:v{number}");
     let all = (0..count).map(|number| json!({"name": name(number), "image": filler(number)}));
-    all.chain([json!({"name": "last", "image": bad})]).collect()
+    all.chain([json!({"name": format!("{prefix}-last"), "image": bad})]).collect()
 }
 
 fn make(space: &Space, name: &str, pod: &Value) -> Result<String, stage::StageError> {
@@ -94,7 +94,7 @@ async fn a_full_quarantine_and_large_templates_stay_within_what_an_expression_ma
     let space = guarded("gate-large", "Enforce", &json!({"quarantine": many})).await;
     space.kubectl(&["delete", "deployment", "ranker"]).unwrap();
     for (count, inits) in [(10, 5), (100, 50), (500, 0)] {
-        let pod = |image: &str| json!({"containers": containers(count, image), "initContainers": containers(inits, "x:1")});
+        let pod = |image: &str| json!({"containers": containers("c", count, image), "initContainers": containers("i", inits, "x:1")});
         let message = asked("large", true, || make(&space, "ranker", &pod(&last))).await;
         assert!(message.contains("is quarantined by incident ranker-49"), "{count}: {message}");
         asked("large and good", false, || make(&space, "ranker", &pod("x:1"))).await;

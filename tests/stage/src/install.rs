@@ -43,7 +43,7 @@ pub fn install_gate(endpoints: &Endpoints) -> Result<(), StageError> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let refused = make(&[operator]).err().map(|error| error.to_string());
-        let is_asked = refused.is_some_and(|words| words.contains("quality-officer-self-restraint"));
+        let is_asked = refused.is_some_and(|words| words.contains("but the shadows of recovery drills"));
         if is_asked && make(&[]).is_ok() {
             return Ok(());
         }

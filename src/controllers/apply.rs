@@ -6,7 +6,8 @@ use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
-        FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION, RolledBackTo,
+        FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
+        RolledBackTo,
         conditions::{self, Status},
     },
     controllers::{

@@ -259,12 +259,7 @@ pub fn quarantine(policy: &QualityPolicy) -> Vec<Quarantined> {
 }
 
 /// A checkpoint as a place to go back to, with the reason why not where there is one.
-pub fn candidate(
-    checkpoint: &RollbackCheckpoint,
-    policy: &Policy,
-    quarantine: &[Quarantined],
-    now: i64,
-) -> Candidate {
+pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &[Quarantined], now: i64) -> Candidate {
     let certified = checkpoint
         .status
         .as_ref()

@@ -196,7 +196,13 @@ pub async fn keep(
         .is_some_and(|(since, after)| standing.at - since >= after);
     let quarantine = build::quarantine(policy);
     let kept_out = kept_out(&quarantine, gathered, standing);
-    if known.is_none() && !kept_out && standing.settled && standing.may_be_registered && baked && !standing.running.is_empty() {
+    if known.is_none()
+        && !kept_out
+        && standing.settled
+        && standing.may_be_registered
+        && baked
+        && !standing.running.is_empty()
+    {
         return register(context, policy, gathered, standing, now).await.map(|()| true);
     }
     let mut wrote = false;

@@ -120,7 +120,12 @@ fn decide(policy: &QualityPolicy, seen: &Seen<'_>, kept: &[Quarantined]) -> Deci
         .filter(|candidate| candidate.certified.is_some() && plan::runs(seen.observed, candidate))
         .filter(|candidate| !quarantined(candidate))
         .max_by_key(|candidate| candidate.certified)
-        .map(|candidate| candidate.usable.clone().map_err(|why| format!("{}: {why}", candidate.name)));
+        .map(|candidate| {
+            candidate
+                .usable
+                .clone()
+                .map_err(|why| format!("{}: {why}", candidate.name))
+        });
     let rollback = report::readiness(candidates);
     let failed = report::failed_drill(seen.drills)
         .map(|drill| format!("the last drill, {}, failed: {}", drill.name, drill.message));
@@ -147,19 +152,21 @@ pub fn pause(status: &mut QualityPolicyStatus, generation: Option<i64>, now: Tim
     stand(status, generation, Reason::Paused, message, now);
 }
 
-fn stand(
-    status: &mut QualityPolicyStatus,
-    generation: Option<i64>,
-    reason: Reason,
-    message: String,
-    now: Timestamp,
-) {
+fn stand(status: &mut QualityPolicyStatus, generation: Option<i64>, reason: Reason, message: String, now: Timestamp) {
     let (state, at) = (reason.gate(), Time(now));
     let known = status.gate.take();
     let same = known.as_ref().filter(|gate| gate.state == state);
     let since = same.map_or_else(|| at.clone(), |gate| gate.since.clone());
     let open = Status::from(state == GateState::Open);
-    conditions::set(&mut status.conditions, "GateOpen", open, reason.name(), &message, generation, &at);
+    conditions::set(
+        &mut status.conditions,
+        "GateOpen",
+        open,
+        reason.name(),
+        &message,
+        generation,
+        &at,
+    );
     status.gate = Some(GateStatus {
         state,
         reason: reason.name().to_owned(),
@@ -187,7 +194,9 @@ fn ways_back(seen: &Seen<'_>) -> Vec<WayBack> {
             let mut checkpoints = seen.gathered.checkpoints.iter();
             let checkpoint = checkpoints.find(|checkpoint| checkpoint.uid().as_deref() == Some(&candidate.uid));
             let named = checkpoint.and_then(|checkpoint| checkpoint.status.as_ref());
-            let named = named.map(|status| status.template_images.as_slice()).unwrap_or_default();
+            let named = named
+                .map(|status| status.template_images.as_slice())
+                .unwrap_or_default();
             let image = |image: &crate::api::ContainerImage| WayBackImage {
                 container: image.container.clone(),
                 image: image.image.clone(),
@@ -280,10 +289,10 @@ async fn tell_what_moved(
 }
 
 fn name(entry: &Quarantined) -> String {
-    entry.digest.as_deref().map_or_else(
-        || entry.image.clone(),
-        |digest| short(&format!("@{digest}")),
-    )
+    entry
+        .digest
+        .as_deref()
+        .map_or_else(|| entry.image.clone(), |digest| short(&format!("@{digest}")))
 }
 
 /// Answers a person's wish for a release from quarantine, also while the policy is paused or cannot be judged; whether
@@ -293,13 +302,17 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
         return Ok(false);
     };
     let mut status = policy.status.clone().unwrap_or_default();
-    let answered = status.release_answer.as_ref().is_some_and(|answer| answer.request == *request);
+    let answered = status
+        .release_answer
+        .as_ref()
+        .is_some_and(|answer| answer.request == *request);
     if answered || request.len() > MOST_BYTES {
         return Ok(false);
     }
     let wish = Release::read(request);
-    let (meant, others): (Vec<Quarantined>, Vec<Quarantined>) =
-        build::quarantine(policy).into_iter().partition(|entry| wish.means(entry));
+    let (meant, others): (Vec<Quarantined>, Vec<Quarantined>) = build::quarantine(policy)
+        .into_iter()
+        .partition(|entry| wish.means(entry));
     for entry in &meant {
         if mark_released(context, policy, entry, now).await? == Written::Overtaken {
             return Ok(true);
@@ -348,7 +361,7 @@ async fn mark_released(
 ) -> Result<Written, CallError> {
     let reference = ObjectRef::new(&entry.incident).within(&policy.namespace().unwrap_or_default());
     let found = context.stores.incidents.get(&reference);
-    let Some(Ok(mut incident)) = found.map(|found| found.0.clone()) else {
+    let Some(mut incident) = found.and_then(|found| found.0.as_ref().ok().cloned()) else {
         return Ok(Written::Taken);
     };
     let status = incident.status.get_or_insert_default();

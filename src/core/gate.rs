@@ -157,7 +157,10 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
     if !seen.known {
         return match seen.before {
             Some(reason) if Reason::is_readiness(reason) => Decision::Stays,
-            _ => stands(Reason::NotJudgedYet, "no look had usable evidence yet: nothing is held on what is not known".to_owned()),
+            _ => stands(
+                Reason::NotJudgedYet,
+                "no look had usable evidence yet: nothing is held on what is not known".to_owned(),
+            ),
         };
     }
     if let Some(Err(why)) = seen.running {

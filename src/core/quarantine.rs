@@ -55,9 +55,9 @@ pub struct TakenAway {
 /// incident is not on record any more stays.
 pub fn keep(known: &[Quarantined], incidents: &[TakenAway]) -> Vec<Quarantined> {
     let is_released = |entry: &Quarantined| {
-        incidents
-            .iter()
-            .any(|taken| taken.entries.iter().any(|other| other.incident == entry.incident) && taken.released.contains(&entry.image))
+        incidents.iter().any(|taken| {
+            taken.entries.iter().any(|other| other.incident == entry.incident) && taken.released.contains(&entry.image)
+        })
     };
     let mut kept: Vec<Quarantined> = known.iter().filter(|entry| !is_released(entry)).cloned().collect();
     for entry in incidents.iter().flat_map(|taken| &taken.entries) {
@@ -169,10 +169,16 @@ mod tests {
         assert_eq!(both, [one.clone(), two.clone()]);
         assert_eq!(keep(&both, &[taken(&one, false), taken(&two, false)]), both);
         assert_eq!(keep(&both, &[]), both, "records may be pruned");
-        assert_eq!(keep(&both, &[taken(&one, true), taken(&two, false)]), [two.clone()]);
+        assert_eq!(
+            keep(&both, &[taken(&one, true), taken(&two, false)]),
+            std::slice::from_ref(&two)
+        );
         // The same image, taken away again later, stands again.
         let again = entry("a", 'a', "i-3", 30);
-        let kept = keep(&[two.clone()], &[taken(&one, true), taken(&two, false), taken(&again, false)]);
+        let kept = keep(
+            std::slice::from_ref(&two),
+            &[taken(&one, true), taken(&two, false), taken(&again, false)],
+        );
         assert_eq!(kept, [two, again]);
     }
 

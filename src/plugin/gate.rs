@@ -96,10 +96,10 @@ fn ready(policy: &QualityPolicy, gate: &GateStatus) -> String {
 }
 
 fn name(image: &QuarantinedImage) -> String {
-    image.digest.as_deref().map_or_else(
-        || image.image.clone(),
-        |digest| short(&format!("@{digest}")),
-    )
+    image
+        .digest
+        .as_deref()
+        .map_or_else(|| image.image.clone(), |digest| short(&format!("@{digest}")))
 }
 
 impl Cluster {
@@ -111,9 +111,15 @@ impl Cluster {
         let meant: Vec<&Quarantined> = quarantine.iter().filter(|entry| wish.means(entry)).collect();
         let Some(first) = meant.first() else {
             let known: Vec<&str> = quarantine.iter().map(|entry| entry.image.as_str()).collect();
-            return Err(PluginError::NotQuarantined(image.to_owned(), or_dash(&known.join(", "))));
+            return Err(PluginError::NotQuarantined(
+                image.to_owned(),
+                or_dash(&known.join(", ")),
+            ));
         };
-        if meant.iter().any(|other| other.digest != first.digest || other.image != first.image && other.digest.is_none()) {
+        if meant
+            .iter()
+            .any(|other| other.digest != first.digest || other.image != first.image && other.digest.is_none())
+        {
             let known: Vec<&str> = meant.iter().filter_map(|entry| entry.digest.as_deref()).collect();
             return Err(PluginError::Ambiguous(image.to_owned(), known.join(", ")));
         }
@@ -149,7 +155,7 @@ impl Cluster {
 mod tests {
     use super::*;
 
-    fn policy(status: serde_json::Value) -> QualityPolicy {
+    fn policy(status: &serde_json::Value) -> QualityPolicy {
         serde_json::from_value(json!({
             "apiVersion": "quality-officer.dev/v1alpha1", "kind": "QualityPolicy", "metadata": {"name": "ranker"},
             "spec": {"targetRef": {"name": "ranker"}}, "status": status,
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_closed_gate_says_why_what_opens_it_and_what_passes() {
-        let text = explain(&policy(json!({
+        let text = explain(&policy(&json!({
             "gate": {
                 "state": "Closed", "reason": "SLOsFailing", "since": "2026-11-24T14:32:15Z", "incident": "ranker-7f3c9",
                 "message": "incident ranker-7f3c9 is open: error rate 3.1 %",
@@ -186,8 +192,11 @@ mod tests {
     #[test]
     fn an_open_gate_and_one_without_a_word_hold_nothing() {
         let open = json!({"gate": {"state": "Open", "reason": "NoCheckpointYet", "since": "2026-11-24T14:32:15Z", "message": "nothing yet"}});
-        let text = explain(&policy(open));
-        assert_eq!(text, "Gate OPEN since 2026-11-24 14:32:15 UTC, NoCheckpointYet\n- nothing yet\n");
-        assert!(explain(&policy(json!({}))).contains("nothing is held"));
+        let text = explain(&policy(&open));
+        assert_eq!(
+            text,
+            "Gate OPEN since 2026-11-24 14:32:15 UTC, NoCheckpointYet\n- nothing yet\n"
+        );
+        assert!(explain(&policy(&json!({}))).contains("nothing is held"));
     }
 }

@@ -36,7 +36,10 @@ async fn place(namespace: &str) -> Space {
     let kinds = ["qualitypolicies", "rollbackcheckpoints", "recoverydrills"];
     for (user, rules) in [
         (DEVELOPER, json!([deployments])),
-        (CHIEF, json!([deployments, rule(ours, &["qualitypolicies"], &["bypass"])])),
+        (
+            CHIEF,
+            json!([deployments, rule(ours, &["qualitypolicies"], &["bypass"])]),
+        ),
         (AUTHOR, json!([rule(ours, &kinds, &all)])),
     ] {
         let role = json!({
@@ -66,7 +69,15 @@ async fn guarded(namespace: &str, mode: &str, status: &Value) -> Space {
 fn say(space: &Space, policy: &str, status: &Value) {
     let patch = json!({"status": status}).to_string();
     space
-        .kubectl(&["patch", "qualitypolicy", policy, "--subresource=status", "--type=merge", "-p", &patch])
+        .kubectl(&[
+            "patch",
+            "qualitypolicy",
+            policy,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])
         .unwrap();
 }
 
@@ -131,15 +142,21 @@ fn what_warns_is_what_denies() {
             panic!("{file}: {} documents", parts.len());
         };
         let bare = |text: &str| {
-            let lines = text.lines().filter(|line| !line.starts_with('#'));
-            lines.map(|line| format!("{line}\n")).collect::<String>()
+            let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+            lines.join("\n")
         };
         let turned = bare(warn)
-            .replace(&format!("quality-officer-{file}-warn"), &format!("quality-officer-{file}"))
+            .replace(
+                &format!("quality-officer-{file}-warn"),
+                &format!("quality-officer-{file}"),
+            )
             .replace("== 'Warn'", "== 'Enforce'");
         assert_eq!(turned, bare(deny), "{file}");
         let turned = bare(warn_binding)
-            .replace(&format!("quality-officer-{file}-warn"), &format!("quality-officer-{file}"))
+            .replace(
+                &format!("quality-officer-{file}-warn"),
+                &format!("quality-officer-{file}"),
+            )
             .replace("[Warn]", "[Deny]");
         assert_eq!(turned, bare(deny_binding), "{file}");
     }

@@ -60,7 +60,11 @@ async fn a_persons_newer_release_ends_an_incident_that_waits_and_stays() {
     scene.looks(3.0).await;
     assert_eq!((scene.runs().await, scene.revision().await), (image('c'), "3".into()));
     let reasons = scene.space.event_reasons("Deployment", "ranker").await.unwrap();
-    assert_eq!(reasons.iter().filter(|reason| *reason == "FixShipped").count(), 1, "{reasons:?}");
+    assert_eq!(
+        reasons.iter().filter(|reason| *reason == "FixShipped").count(),
+        1,
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

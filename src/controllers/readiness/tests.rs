@@ -201,7 +201,10 @@ fn a_checkpoint_whose_image_was_taken_away_is_no_place_to_go_back_to_until_it_is
     let barred = after(checkpoint(), good(NOW), &news, NOW);
     let (status, reason, message) = condition(&barred, "Ready");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Quarantined"));
-    assert!(message.contains("quarantined by incident ranker-7f3c9 (error rate 3.10%)"), "{message}");
+    assert!(
+        message.contains("quarantined by incident ranker-7f3c9 (error rate 3.10%)"),
+        "{message}"
+    );
     assert!(judge(&barred, &policy(), &[kept_out], NOW).usable.is_err());
     assert_eq!(judge(&barred, &policy(), &[], NOW).usable, Ok(()));
 }

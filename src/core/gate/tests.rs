@@ -40,34 +40,65 @@ fn each_situation_has_its_reason() {
     for (what, seen, expected) in [
         ("all is well", seen(&ok, Some(&ready)), Reason::RollbackReady),
         ("what runs is no checkpoint", seen(&ok, None), Reason::RollbackReady),
-        ("what runs has a checkpoint that is gone", seen(&ok, Some(&gone)), Reason::CheckpointNotReady),
-        ("no checkpoint may be used", seen(&none, None), Reason::NoCheckpointReady),
+        (
+            "what runs has a checkpoint that is gone",
+            seen(&ok, Some(&gone)),
+            Reason::CheckpointNotReady,
+        ),
+        (
+            "no checkpoint may be used",
+            seen(&none, None),
+            Reason::NoCheckpointReady,
+        ),
         (
             "the last drill failed",
-            Seen { failed_drill: Some("the last drill failed"), ..seen(&ok, Some(&ready)) },
+            Seen {
+                failed_drill: Some("the last drill failed"),
+                ..seen(&ok, Some(&ready))
+            },
             Reason::DrillFailed,
         ),
         (
             "nothing was ever registered",
-            Seen { registered: false, ..seen(&none, None) },
+            Seen {
+                registered: false,
+                ..seen(&none, None)
+            },
             Reason::NoCheckpointYet,
         ),
         (
             "an unhealthy present before the first checkpoint",
-            Seen { registered: false, incident: rollback(S::NoSafeTarget), ..seen(&none, None) },
+            Seen {
+                registered: false,
+                incident: rollback(S::NoSafeTarget),
+                ..seen(&none, None)
+            },
             Reason::NoCheckpointYet,
         ),
         (
             "an alert",
-            Seen { incident: Some(incident(S::AwaitingApproval, Severity::Alert)), ..seen(&ok, None) },
+            Seen {
+                incident: Some(incident(S::AwaitingApproval, Severity::Alert)),
+                ..seen(&ok, None)
+            },
             Reason::RollbackReady,
         ),
         (
             "a closed incident",
-            Seen { incident: rollback(S::Recovered), ..seen(&ok, None) },
+            Seen {
+                incident: rollback(S::Recovered),
+                ..seen(&ok, None)
+            },
             Reason::RollbackReady,
         ),
-        ("unknown from the start", Seen { known: false, ..seen(&ok, None) }, Reason::NotJudgedYet),
+        (
+            "unknown from the start",
+            Seen {
+                known: false,
+                ..seen(&ok, None)
+            },
+            Reason::NotJudgedYet,
+        ),
     ] {
         assert_eq!(reason(&seen), Some(expected), "{what}");
     }
@@ -78,7 +109,14 @@ fn every_open_state_of_an_incident_that_asks_for_a_rollback_closes_it_whatever_i
     use IncidentState as S;
     let ok = Ok("ranker-1".to_owned());
     for state in [
-        S::Open, S::Observed, S::AwaitingApproval, S::NoSafeTarget, S::Halted, S::RollingBack, S::Verifying, S::Ineffective,
+        S::Open,
+        S::Observed,
+        S::AwaitingApproval,
+        S::NoSafeTarget,
+        S::Halted,
+        S::RollingBack,
+        S::Verifying,
+        S::Ineffective,
     ] {
         for known in [true, false] {
             let seen = Seen {
@@ -86,10 +124,19 @@ fn every_open_state_of_an_incident_that_asks_for_a_rollback_closes_it_whatever_i
                 known,
                 ..seen(&ok, None)
             };
-            let Decision::Stands { reason, incident, message } = decide(&seen) else {
+            let Decision::Stands {
+                reason,
+                incident,
+                message,
+            } = decide(&seen)
+            else {
                 panic!("{state:?}");
             };
-            assert_eq!((reason, reason.gate()), (Reason::SlosFailing, Gate::Closed), "{state:?}");
+            assert_eq!(
+                (reason, reason.gate()),
+                (Reason::SlosFailing, Gate::Closed),
+                "{state:?}"
+            );
             assert_eq!(incident.as_deref(), Some("ranker-7f3c9"));
             assert_eq!(message, "incident ranker-7f3c9 is open: error rate 3.1 %");
         }
@@ -98,8 +145,16 @@ fn every_open_state_of_an_incident_that_asks_for_a_rollback_closes_it_whatever_i
 
 #[test]
 fn what_is_not_known_moves_nothing() {
-    let (ok, stale) = (Ok("ranker-1".to_owned()), Err("it was last certified long ago".to_owned()));
-    for before in ["RollbackReady", "CheckpointNotReady", "NoCheckpointReady", "DrillFailed"] {
+    let (ok, stale) = (
+        Ok("ranker-1".to_owned()),
+        Err("it was last certified long ago".to_owned()),
+    );
+    for before in [
+        "RollbackReady",
+        "CheckpointNotReady",
+        "NoCheckpointReady",
+        "DrillFailed",
+    ] {
         for rollback in [&ok, &stale] {
             let seen = Seen {
                 known: false,

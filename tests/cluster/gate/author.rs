@@ -10,7 +10,14 @@ fn create(space: &Space, user: &str, object: &str) -> Result<String, StageError>
     std::fs::create_dir_all(space.folder()).unwrap();
     let path = space.folder().join("object.json");
     std::fs::write(&path, object).unwrap();
-    space.kubectl(&["create", "--dry-run=server", "-f", &path.display().to_string(), "--as", user])
+    space.kubectl(&[
+        "create",
+        "--dry-run=server",
+        "-f",
+        &path.display().to_string(),
+        "--as",
+        user,
+    ])
 }
 
 fn drill() -> String {
@@ -38,11 +45,29 @@ async fn who_may_not_patch_the_deployment_writes_no_policy_checkpoint_or_drill_f
     }
     let change = |kind: &str, name: &str, patch: &Value| {
         let text = patch.to_string();
-        space.kubectl(&["patch", kind, name, "--type=merge", "-p", &text, "--as", AUTHOR, "--dry-run=server"])
+        space.kubectl(&[
+            "patch",
+            kind,
+            name,
+            "--type=merge",
+            "-p",
+            &text,
+            "--as",
+            AUTHOR,
+            "--dry-run=server",
+        ])
     };
     let changes = [
-        ("qualitypolicy", "ranker", json!({"spec": {"rollback": {"mode": "Observe"}}})),
-        ("qualitypolicy", "ranker", json!({"metadata": {"annotations": {"quality-officer.dev/release": "sha256:b"}}})),
+        (
+            "qualitypolicy",
+            "ranker",
+            json!({"spec": {"rollback": {"mode": "Observe"}}}),
+        ),
+        (
+            "qualitypolicy",
+            "ranker",
+            json!({"metadata": {"annotations": {"quality-officer.dev/release": "sha256:b"}}}),
+        ),
         ("rollbackcheckpoint", "old", json!({"spec": {"revoked": true}})),
     ];
     for (kind, name, patch) in &changes {
@@ -51,13 +76,20 @@ async fn who_may_not_patch_the_deployment_writes_no_policy_checkpoint_or_drill_f
     }
     change("qualitypolicy", "ranker", &json!({"metadata": {"labels": {"a": "b"}}})).unwrap();
     // For that Deployment alone, and it is enough.
-    let rule = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["ranker"], "verbs": ["patch"]}]);
+    let rule =
+        json!([{"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["ranker"], "verbs": ["patch"]}]);
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "patches"}, "rules": rule,
     });
     space.apply(&role.to_string()).unwrap();
     space
-        .kubectl(&["create", "rolebinding", "patches", "--role=patches", &format!("--user={AUTHOR}")])
+        .kubectl(&[
+            "create",
+            "rolebinding",
+            "patches",
+            "--role=patches",
+            &format!("--user={AUTHOR}"),
+        ])
         .unwrap();
     for object in &objects {
         asked(object, false, || create(&space, AUTHOR, object)).await;

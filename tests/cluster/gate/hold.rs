@@ -22,7 +22,8 @@ async fn a_release_is_held_while_the_gate_is_closed_and_only_the_fix_of_the_open
         assert!(message.contains(part), "{part}: {message}");
     }
     // Whatever of the template it is, and whoever asks.
-    let restart = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
+    let restart =
+        json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
     denied(&space, DEVELOPER, &restart).await;
     denied(&space, ADMINISTRATOR, &ship(&bad(), &json!({}))).await;
     passes(&space, DEVELOPER, &ship(&bad(), &json!({FIXES: "ranker-7f3c9"}))).await;
@@ -39,7 +40,11 @@ async fn a_release_is_held_while_the_gate_is_closed_and_only_the_fix_of_the_open
         let message = denied(&space, DEVELOPER, &ship(&bad(), &json!({FIXES: name}))).await;
         assert!(!message.contains("quality-officer.dev/fixes="), "{message}");
     }
-    say(&space, "ranker", &json!({"gate": {"state": "Open", "reason": "RollbackReady"}}));
+    say(
+        &space,
+        "ranker",
+        &json!({"gate": {"state": "Open", "reason": "RollbackReady"}}),
+    );
     passes(&space, DEVELOPER, &ship(&bad(), &json!({}))).await;
 }
 
@@ -61,7 +66,9 @@ async fn a_closed_gate_blocks_nothing_but_releases_of_the_guarded_deployment() {
     space
         .kubectl(&["scale", "deployment/ranker", "--replicas=2", "--as", DEVELOPER])
         .unwrap();
-    space.kubectl(&["create", "deployment", "other", "--image=x:1", "--replicas=0"]).unwrap();
+    space
+        .kubectl(&["create", "deployment", "other", "--image=x:1", "--replicas=0"])
+        .unwrap();
     let other = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
     patch(&space, DEVELOPER, "other", &other, &[]).unwrap();
     // One of the same name elsewhere, guarded by a policy that has no status yet.
@@ -93,7 +100,12 @@ async fn break_glass_needs_its_verb_and_a_reason_that_is_new_in_this_very_change
     }
     passes(&space, CHIEF, &with(&image('c'), "the site is still down")).await;
     // Taking it away needs nothing.
-    passes(&space, DEVELOPER, &json!({"metadata": {"annotations": {BREAK_GLASS: null}}})).await;
+    passes(
+        &space,
+        DEVELOPER,
+        &json!({"metadata": {"annotations": {BREAK_GLASS: null}}}),
+    )
+    .await;
     let log = std::fs::read_to_string(space.endpoints.audit_log.as_ref().unwrap()).unwrap();
     let told = log
         .lines()
@@ -140,7 +152,16 @@ async fn mode_warn_says_the_same_and_lets_in_and_mode_off_says_nothing() {
     let warned = || {
         let mut command = space.endpoints.kubectl_command(["-n", &space.namespace]);
         let change = ship(&bad(), &json!({})).to_string();
-        command.args(["patch", "deployment", "ranker", "-p", &change, "--as", DEVELOPER, "--dry-run=server"]);
+        command.args([
+            "patch",
+            "deployment",
+            "ranker",
+            "-p",
+            &change,
+            "--as",
+            DEVELOPER,
+            "--dry-run=server",
+        ]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
@@ -153,16 +174,28 @@ async fn mode_warn_says_the_same_and_lets_in_and_mode_off_says_nothing() {
         Err(stage::StageError::Unexpected(text))
     };
     let text = asked("a warning", false, ask).await;
-    for part in ["Warning: ", "the gate of policy ranker is closed", "kubectl quality release ranker --image sha256:bbbb…"] {
+    for part in [
+        "Warning: ",
+        "the gate of policy ranker is closed",
+        "kubectl quality release ranker --image sha256:bbbb…",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    space.merge("qualitypolicy", "ranker", &json!({"spec": {"gate": {"mode": "Off"}}})).unwrap();
+    space
+        .merge("qualitypolicy", "ranker", &json!({"spec": {"gate": {"mode": "Off"}}}))
+        .unwrap();
     let ask = || match warned() {
         text if text.is_empty() => Ok(text),
         text => Err(stage::StageError::Unexpected(text)),
     };
     asked("silence", false, ask).await;
-    space.merge("qualitypolicy", "ranker", &json!({"spec": {"gate": {"mode": "Enforce"}}})).unwrap();
+    space
+        .merge(
+            "qualitypolicy",
+            "ranker",
+            &json!({"spec": {"gate": {"mode": "Enforce"}}}),
+        )
+        .unwrap();
     denied(&space, DEVELOPER, &ship(&bad(), &json!({}))).await;
 }
 

@@ -24,7 +24,8 @@ fn containers(prefix: &str, count: usize, bad: &str) -> Value {
     let name = |number: usize| format!("{prefix}{number}");
     let filler = |number: usize| format!("registry.example/a/long/path/of/a/sidecar-{number}:v{number}");
     let all = (0..count).map(|number| json!({"name": name(number), "image": filler(number)}));
-    all.chain([json!({"name": format!("{prefix}-last"), "image": bad})]).collect()
+    all.chain([json!({"name": format!("{prefix}-last"), "image": bad})])
+        .collect()
 }
 
 fn make(space: &Space, name: &str, pod: &Value) -> Result<String, stage::StageError> {
@@ -38,12 +39,22 @@ fn make(space: &Space, name: &str, pod: &Value) -> Result<String, stage::StageEr
     let path = space.folder().join(format!("{name}.json"));
     std::fs::create_dir_all(space.folder()).unwrap();
     std::fs::write(&path, object.to_string()).unwrap();
-    space.kubectl(&["create", "--dry-run=server", "-f", &path.display().to_string(), "--as", DEVELOPER])
+    space.kubectl(&[
+        "create",
+        "--dry-run=server",
+        "-f",
+        &path.display().to_string(),
+        "--as",
+        DEVELOPER,
+    ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_in_quarantine_is_denied_by_tag_and_by_digest_until_it_is_released() {
-    let quarantine = [entry("repo/ranker:v2", Some(&digest('b')), "ranker-7f3c9"), entry("repo/ranker:v3", None, "ranker-2")];
+    let quarantine = [
+        entry("repo/ranker:v2", Some(&digest('b')), "ranker-7f3c9"),
+        entry("repo/ranker:v3", None, "ranker-2"),
+    ];
     let space = guarded("gate-kept-out", "Enforce", &json!({"quarantine": quarantine})).await;
     let message = denied(&space, DEVELOPER, &ship(&bad(), &json!({}))).await;
     let words = "image sha256:bbbb… is quarantined by incident ranker-7f3c9 (error rate 3.1 %). \
@@ -62,11 +73,17 @@ async fn an_image_in_quarantine_is_denied_by_tag_and_by_digest_until_it_is_relea
         denied(&space, DEVELOPER, &beside).await;
     }
     let pod = |image: &str| json!({"containers": [{"name": "server", "image": image}]});
-    space.kubectl(&["delete", "deployment", "ranker", "--cascade=foreground"]).unwrap();
+    space
+        .kubectl(&["delete", "deployment", "ranker", "--cascade=foreground"])
+        .unwrap();
     asked("made anew", true, || make(&space, "ranker", &pod(&bad()))).await;
     make(&space, "ranker", &pod(&image('c'))).unwrap();
     make(&space, "other", &pod(&bad())).unwrap();
-    say(&space, "ranker", &json!({"quarantine": [entry("repo/ranker:v3", None, "ranker-2")]}));
+    say(
+        &space,
+        "ranker",
+        &json!({"quarantine": [entry("repo/ranker:v3", None, "ranker-2")]}),
+    );
     asked("released", false, || make(&space, "ranker", &pod(&bad()))).await;
 }
 
@@ -74,7 +91,11 @@ async fn an_image_in_quarantine_is_denied_by_tag_and_by_digest_until_it_is_relea
 async fn what_runs_although_it_is_in_quarantine_can_be_changed_and_left() {
     let space = guarded("gate-runs-bad", "Enforce", &json!({})).await;
     patch(&space, DEVELOPER, "ranker", &ship(&bad(), &json!({})), &[]).unwrap();
-    say(&space, "ranker", &json!({"quarantine": [entry(&bad(), Some(&digest('b')), "ranker-1")]}));
+    say(
+        &space,
+        "ranker",
+        &json!({"quarantine": [entry(&bad(), Some(&digest('b')), "ranker-1")]}),
+    );
     let other = json!({"spec": {"template": {"spec": {"initContainers": [{"name": "beside", "image": format!("x@{}", digest('b'))}]}}}});
     denied(&space, DEVELOPER, &other).await;
     let env = json!({"spec": {"template": {"spec": {"containers": [{"name": "server", "env": [{"name": "A", "value": "b"}]}]}}}});
@@ -86,8 +107,15 @@ async fn what_runs_although_it_is_in_quarantine_can_be_changed_and_left() {
 async fn a_full_quarantine_and_large_templates_stay_within_what_an_expression_may_cost() {
     let many: Vec<Value> = (0..50)
         .map(|number| {
-            let image = format!("registry.example/a/long/path/of/a/repository/ranker:{}-{number}", "v".repeat(100));
-            entry(&image, Some(&format!("sha256:{number:064}")), &format!("ranker-{number}"))
+            let image = format!(
+                "registry.example/a/long/path/of/a/repository/ranker:{}-{number}",
+                "v".repeat(100)
+            );
+            entry(
+                &image,
+                Some(&format!("sha256:{number:064}")),
+                &format!("ranker-{number}"),
+            )
         })
         .collect();
     let last = format!("registry.example/ranker@sha256:{:064}", 49);
@@ -96,7 +124,10 @@ async fn a_full_quarantine_and_large_templates_stay_within_what_an_expression_ma
     for (count, inits) in [(10, 5), (100, 50), (500, 0)] {
         let pod = |image: &str| json!({"containers": containers("c", count, image), "initContainers": containers("i", inits, "x:1")});
         let message = asked("large", true, || make(&space, "ranker", &pod(&last))).await;
-        assert!(message.contains("is quarantined by incident ranker-49"), "{count}: {message}");
+        assert!(
+            message.contains("is quarantined by incident ranker-49"),
+            "{count}: {message}"
+        );
         asked("large and good", false, || make(&space, "ranker", &pod("x:1"))).await;
     }
 }

@@ -22,31 +22,68 @@ async fn the_operator_changes_images_and_its_own_annotations() {
     let space = place("restraint-images").await;
     denied(&space, OPERATOR, &json!({"spec": {"replicas": 9}})).await;
     for annotation in ["quality-officer.dev/rollback", "quality-officer.dev/drill"] {
-        patch(&space, OPERATOR, "ranker", &ship(&bad(), &json!({annotation: "x"})), &[]).unwrap();
-        patch(&space, OPERATOR, "ranker", &ship(&image('c'), &json!({annotation: null})), &[]).unwrap();
+        patch(
+            &space,
+            OPERATOR,
+            "ranker",
+            &ship(&bad(), &json!({annotation: "x"})),
+            &[],
+        )
+        .unwrap();
+        patch(
+            &space,
+            OPERATOR,
+            "ranker",
+            &ship(&image('c'), &json!({annotation: null})),
+            &[],
+        )
+        .unwrap();
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operator_changes_nothing_else_of_a_deployment_whatever_its_rbac_says() {
-    let space = place("restraint-else").await;
+/// A change of each kind of field that is no image.
+fn changes() -> Vec<(&'static str, Value)> {
     let probe = json!({"httpGet": {"path": "/", "port": 80}});
-    let changes = [
+    vec![
         ("replicas", json!({"spec": {"replicas": 9}})),
         ("paused", json!({"spec": {"paused": true}})),
-        ("strategy", json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}})),
+        (
+            "strategy",
+            json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}),
+        ),
         ("minReadySeconds", json!({"spec": {"minReadySeconds": 9}})),
         ("revisionHistoryLimit", json!({"spec": {"revisionHistoryLimit": 0}})),
-        ("progressDeadlineSeconds", json!({"spec": {"progressDeadlineSeconds": 9}})),
+        (
+            "progressDeadlineSeconds",
+            json!({"spec": {"progressDeadlineSeconds": 9}}),
+        ),
         ("labels", json!({"metadata": {"labels": {"a": "b"}}})),
         ("annotations", json!({"metadata": {"annotations": {"a": "b"}}})),
-        ("fixes", json!({"metadata": {"annotations": {"quality-officer.dev/fixes": "ranker-1"}}})),
+        (
+            "fixes",
+            json!({"metadata": {"annotations": {"quality-officer.dev/fixes": "ranker-1"}}}),
+        ),
         ("finalizers", json!({"metadata": {"finalizers": ["example.com/a"]}})),
-        ("template labels", json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}})),
-        ("template annotations", json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}})),
-        ("another container", pod(&json!({"containers": [{"name": "miner", "image": "x:1"}]}))),
-        ("init container", pod(&json!({"initContainers": [{"name": "miner", "image": "x:1"}]}))),
-        ("volumes", pod(&json!({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}))),
+        (
+            "template labels",
+            json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}),
+        ),
+        (
+            "template annotations",
+            json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}),
+        ),
+        (
+            "another container",
+            pod(&json!({"containers": [{"name": "miner", "image": "x:1"}]})),
+        ),
+        (
+            "init container",
+            pod(&json!({"initContainers": [{"name": "miner", "image": "x:1"}]})),
+        ),
+        (
+            "volumes",
+            pod(&json!({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]})),
+        ),
         ("service account", pod(&json!({"serviceAccountName": "admin"}))),
         ("token", pod(&json!({"automountServiceAccountToken": true}))),
         ("pull secrets", pod(&json!({"imagePullSecrets": [{"name": "a"}]}))),
@@ -54,7 +91,10 @@ async fn the_operator_changes_nothing_else_of_a_deployment_whatever_its_rbac_say
         ("hostNetwork", pod(&json!({"hostNetwork": true}))),
         ("hostPID", pod(&json!({"hostPID": true}))),
         ("hostIPC", pod(&json!({"hostIPC": true}))),
-        ("hostAliases", pod(&json!({"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a"]}]}))),
+        (
+            "hostAliases",
+            pod(&json!({"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a"]}]})),
+        ),
         ("nodeName", pod(&json!({"nodeName": "a"}))),
         ("nodeSelector", pod(&json!({"nodeSelector": {"a": "b"}}))),
         ("tolerations", pod(&json!({"tolerations": [{"operator": "Exists"}]}))),
@@ -66,14 +106,23 @@ async fn the_operator_changes_nothing_else_of_a_deployment_whatever_its_rbac_say
         ("command", container(&json!({"command": ["sh"]}))),
         ("args", container(&json!({"args": ["x"]}))),
         ("env", container(&json!({"env": [{"name": "A", "value": "b"}]}))),
-        ("envFrom", container(&json!({"envFrom": [{"secretRef": {"name": "a"}}]}))),
+        (
+            "envFrom",
+            container(&json!({"envFrom": [{"secretRef": {"name": "a"}}]})),
+        ),
         ("workingDir", container(&json!({"workingDir": "/"}))),
-        ("container security", container(&json!({"securityContext": {"privileged": true}}))),
+        (
+            "container security",
+            container(&json!({"securityContext": {"privileged": true}})),
+        ),
         ("resources", container(&json!({"resources": {"limits": {"cpu": "9"}}}))),
         ("ports", container(&json!({"ports": [{"containerPort": 80}]}))),
         ("readiness", container(&json!({"readinessProbe": probe}))),
         ("liveness", container(&json!({"livenessProbe": probe}))),
-        ("lifecycle", container(&json!({"lifecycle": {"preStop": {"exec": {"command": ["a"]}}}}))),
+        (
+            "lifecycle",
+            container(&json!({"lifecycle": {"preStop": {"exec": {"command": ["a"]}}}})),
+        ),
         ("pull policy", container(&json!({"imagePullPolicy": "Always"}))),
         ("tty", container(&json!({"tty": true}))),
         (
@@ -83,10 +132,18 @@ async fn the_operator_changes_nothing_else_of_a_deployment_whatever_its_rbac_say
                 "containers": [{"name": "server", "volumeMounts": [{"name": "a", "mountPath": "/a"}]}],
             })),
         ),
-    ];
-    for (what, mut change) in changes {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_changes_nothing_else_of_a_deployment_whatever_its_rbac_says() {
+    let space = place("restraint-else").await;
+    for (what, mut change) in changes() {
         let message = denied(&space, OPERATOR, &change).await;
-        assert!(message.contains("'quality-officer-self-restraint'") && message.contains("the operator "), "{what}: {message}");
+        assert!(
+            message.contains("'quality-officer-self-restraint'") && message.contains("the operator "),
+            "{what}: {message}"
+        );
         // Nor in the shade of an image.
         if let Some(first) = change.pointer_mut("/spec/template/spec/containers/0") {
             first["image"] = json!(bad());
@@ -120,7 +177,14 @@ async fn the_operator_makes_and_deletes_only_shadows_of_drills() {
         std::fs::create_dir_all(space.folder()).unwrap();
         let path = space.folder().join("shadow.json");
         std::fs::write(&path, object.to_string()).unwrap();
-        space.kubectl(&["create", "--dry-run=server", "-f", &path.display().to_string(), "--as", OPERATOR])
+        space.kubectl(&[
+            "create",
+            "--dry-run=server",
+            "-f",
+            &path.display().to_string(),
+            "--as",
+            OPERATOR,
+        ])
     };
     let mut plain = shadow.clone();
     plain["metadata"]["labels"] = json!({});

@@ -36,7 +36,15 @@ pub fn install_gate(endpoints: &Endpoints) -> Result<(), StageError> {
     endpoints.kubectl(["apply", "--server-side", "-f", &gate().display().to_string()])?;
     let operator = "--as=system:serviceaccount:quality-officer:quality-officer";
     let make = |more: &[&str]| {
-        let probe = ["create", "deployment", "probe", "--image=probe", "--dry-run=server", "-n", "quality-officer"];
+        let probe = [
+            "create",
+            "deployment",
+            "probe",
+            "--image=probe",
+            "--dry-run=server",
+            "-n",
+            "quality-officer",
+        ];
         endpoints.kubectl(probe.iter().chain(more).copied())
     };
     // Those with parameters are asked first; until they know their parameters' kind they refuse everything.
@@ -48,7 +56,9 @@ pub fn install_gate(endpoints: &Endpoints) -> Result<(), StageError> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(StageError::Unexpected("the admission policies are not asked within 60 s".to_owned()));
+            return Err(StageError::Unexpected(
+                "the admission policies are not asked within 60 s".to_owned(),
+            ));
         }
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
+    fmt::Write,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -47,7 +48,15 @@ async fn run() -> Result<(), StageError> {
     }
     space.apply(&policy())?;
     let status = json!({"status": {"gate": gate(), "quarantine": quarantine()}}).to_string();
-    space.kubectl(&["patch", "qualitypolicy", "guarded", "--subresource=status", "--type=merge", "-p", &status])?;
+    space.kubectl(&[
+        "patch",
+        "qualitypolicy",
+        "guarded",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status,
+    ])?;
     println!(
         "{CHANGES} changes of a template of {CONTAINERS} containers each, {TOGETHER} at a time, 50 images in quarantine, in {TURNS} turns"
     );
@@ -71,12 +80,17 @@ async fn run() -> Result<(), StageError> {
     install_gate(&endpoints)?;
     println!("| change of | without, median | with, median | ratio | without, P95 | with, P95 | ratio |");
     println!("|---|---|---|---|---|---|---|");
-    for (what, [without, with]) in ["the guarded Deployment", "another Deployment of its namespace"].iter().zip(&mut taken) {
+    for (what, [without, with]) in ["the guarded Deployment", "another Deployment of its namespace"]
+        .iter()
+        .zip(&mut taken)
+    {
         let mut cells = String::new();
         for share in [0.5, 0.95] {
             let (without, with) = (quantile(without, share), quantile(with, share));
             let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-            cells += &format!(
+            // Writing to a String cannot fail.
+            let _ = write!(
+                cells,
                 " {:.2} ms | {:.2} ms | {:.2} |",
                 milliseconds(without),
                 milliseconds(with),
@@ -95,10 +109,14 @@ async fn storm(space: &Space, name: &str, count: usize) -> Result<Vec<Duration>,
     let changes = (0..count).map(|number| {
         let api = api.clone();
         async move {
-            let image = format!("registry.example/ranker:{}-{number}", jiff::Timestamp::now().as_nanosecond());
+            let image = format!(
+                "registry.example/ranker:{}-{number}",
+                jiff::Timestamp::now().as_nanosecond()
+            );
             let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c0", "image": image}]}}}});
             let begin = Instant::now();
-            api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            api.patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await?;
             Ok::<_, StageError>(begin.elapsed())
         }
     });
@@ -106,7 +124,12 @@ async fn storm(space: &Space, name: &str, count: usize) -> Result<Vec<Duration>,
 }
 
 fn remove(endpoints: &Endpoints) -> Result<(), StageError> {
-    endpoints.kubectl(["delete", "--ignore-not-found", "-f", &install::gate().display().to_string()])?;
+    endpoints.kubectl([
+        "delete",
+        "--ignore-not-found",
+        "-f",
+        &install::gate().display().to_string(),
+    ])?;
     let make = || {
         endpoints.kubectl([
             "create",
@@ -122,7 +145,9 @@ fn remove(endpoints: &Endpoints) -> Result<(), StageError> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while make().is_err() {
         if Instant::now() > deadline {
-            return Err(StageError::Unexpected("the policies are still asked after 60 s".to_owned()));
+            return Err(StageError::Unexpected(
+                "the policies are still asked after 60 s".to_owned(),
+            ));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -132,7 +157,10 @@ fn remove(endpoints: &Endpoints) -> Result<(), StageError> {
 fn quantile(times: &mut [Duration], share: f64) -> Duration {
     times.sort();
     let place = (times.len() as f64 * share) as usize;
-    times.get(place.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    times
+        .get(place.min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Of no pods, so that nothing but the API server is measured.

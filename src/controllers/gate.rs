@@ -380,3 +380,7 @@ async fn write(context: &Context, policy: &QualityPolicy, status: &QualityPolicy
     changed.status = Some(status.clone());
     context.replace_status(&changed).await
 }
+
+#[cfg(test)]
+#[path = "gate/tests.rs"]
+mod tests;

@@ -75,7 +75,7 @@ async fn status(scene: &Scene) -> quality_officer::api::QualityPolicyStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_that_reapplies_the_bad_release_changes_nothing_until_a_person_releases_it() {
-    let scene = Scene::guarded("gitops").await;
+    let mut scene = Scene::guarded("gitops").await;
     scene.gate("RollbackReady").await;
     let (bad_in_git, good_in_git) = (manifest(&scene.space, &bad()), manifest(&scene.space, &good()));
     sync(&scene.space, &good_in_git, true).unwrap();
@@ -133,12 +133,23 @@ async fn a_loop_that_reapplies_the_bad_release_changes_nothing_until_a_person_re
     );
     assert!(status(&scene).await.quarantine.is_empty());
     assert!(events(&scene).await.contains(&"ImageReleased".to_owned()));
-    // It stays released over a restart, and what is shipped again is judged again.
+    // It stays released, and what is shipped again is judged again.
+    scene.operator.restart().unwrap();
     scene.looks(2.0).await;
     assert!(status(&scene).await.quarantine.is_empty());
     let ask = || sync(&scene.space, &bad_in_git, true);
     super::asked("released", false, ask).await;
+    let second = scene.second_incident(IncidentState::Halted).await;
     assert_eq!(scene.runs().await, bad());
+    // Rolled back once more, it is kept out once more: the release was for the first time.
+    scene.approve(&second);
+    let second = scene.second_incident(IncidentState::Recovered).await;
+    scene.gate("RollbackReady").await;
+    let quarantine = status(&scene).await.quarantine;
+    assert_eq!(
+        (quarantine.len(), &quarantine[0].incident),
+        (1, &second.metadata.name.unwrap())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

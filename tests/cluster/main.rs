@@ -6,6 +6,7 @@ mod bad_data;
 mod checkpoints;
 mod drills;
 mod evidence;
+mod gate;
 mod history;
 mod incidents;
 mod leader;

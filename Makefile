@@ -74,3 +74,8 @@ bench: tools ## Benchmarks, the long simulation (writes docs/STATISTICS.md), and
 	cargo run --release --no-default-features --example simulate -- --runs 2000 \
 	  --trace tests/data/azure_llm_inference_2023_code.csv --write docs/STATISTICS.md
 	python3 tests/reference/compare_speed.py
+
+.PHONY: bench-gate
+bench-gate: build ## What the gate costs at admission: 1,000 changes with and without its policies
+	@$(BED) build etcd kubernetes >/dev/null
+	$(BED) run --no-kwok -- target/debug/bench-gate

@@ -7,6 +7,7 @@ mod checkpoint;
 pub mod conditions;
 mod drill;
 mod evidence;
+mod gate;
 mod incident;
 mod metrics;
 mod policy;
@@ -16,6 +17,7 @@ mod value;
 pub use checkpoint::*;
 pub use drill::*;
 pub use evidence::*;
+pub use gate::*;
 pub use incident::*;
 pub use metrics::*;
 pub use policy::*;
@@ -36,6 +38,13 @@ pub const FIELD_MANAGER: &str = "quality-officer";
 pub const ROLLBACK_ANNOTATION: &str = "quality-officer.dev/rollback";
 /// Set to `true` on an incident by a person to let a prepared rollback go ahead.
 pub const APPROVE_ANNOTATION: &str = "quality-officer.dev/approve";
+
+/// On a Deployment, by a person: the open incident that this change fixes. It passes a closed gate.
+pub const FIXES_ANNOTATION: &str = "quality-officer.dev/fixes";
+/// On a Deployment, by a person with the verb `bypass` on its policy: why this change passes a closed gate.
+pub const BREAK_GLASS_ANNOTATION: &str = "quality-officer.dev/break-glass";
+/// On a policy, by a person: an image to release from quarantine, `IMAGE` or `IMAGE INCIDENT`.
+pub const RELEASE_ANNOTATION: &str = "quality-officer.dev/release";
 
 /// On a Deployment under drill: which drill, when its fault began, and the images to put back.
 pub const DRILL_ANNOTATION: &str = "quality-officer.dev/drill";

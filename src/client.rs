@@ -21,11 +21,16 @@ pub enum ConnectError {
 
 /// A client for the cluster of the environment.
 pub async fn connect() -> Result<Client, ConnectError> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+/// How the cluster of the environment is reached.
+pub async fn config() -> Result<Config, ConnectError> {
     let mut config = Config::infer().await?;
     // kube would repeat a failed call by itself, as late as the server asks for: a write must never fire
     // long after it was decided on.
     config.default_retry = false;
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -9,6 +9,7 @@ mod context;
 mod drill;
 mod events;
 mod evidence;
+mod gate;
 mod gather;
 mod judged;
 mod log_back;

@@ -1,12 +1,15 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness.
 
 pub mod drill;
+pub mod gate;
 pub mod incident;
 pub mod judge;
+pub mod lease;
 pub mod plan;
 pub mod policy;
 pub mod postmortem;
 pub mod quality;
+pub mod quarantine;
 pub mod readiness;
 pub mod report;
 pub mod retention;

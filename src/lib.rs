@@ -20,6 +20,8 @@ pub mod evidence;
 #[cfg(feature = "operator")]
 pub mod exports;
 #[cfg(feature = "operator")]
+pub mod leader;
+#[cfg(feature = "operator")]
 pub mod meters;
 #[cfg(feature = "operator")]
 pub mod plugin;

@@ -1,6 +1,7 @@
 //! `kubectl quality`: what on-call asks, from the objects that the operator keeps. Reads and small, named changes; it
 //! decides nothing.
 
+pub mod gate;
 pub mod print;
 
 use kube::{
@@ -55,6 +56,12 @@ pub enum PluginError {
     /// A rollback without a postmortem.
     #[error("incident {0} has no postmortem: it was not rolled back, or has not ended")]
     NoPostmortem(String),
+    /// An image that is not in quarantine.
+    #[error("image {0} is not in quarantine; in quarantine: {1}")]
+    NotQuarantined(String, String),
+    /// The beginning of several digests.
+    #[error("image {0} could mean several: {1}; name more of the digest")]
+    Ambiguous(String, String),
     /// Anything else.
     #[error("the API server: {0}")]
     Api(kube::Error),

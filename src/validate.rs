@@ -2,12 +2,14 @@
 
 use crate::{
     api::{
-        ComplianceObjective, Decimal, DriftObjective, OnBlind, QualityPolicySpec, RollbackMode, UpliftScale, ValueError,
+        ComplianceObjective, Decimal, DriftObjective, Metrics, OnBlind, QualityPolicySpec, RollbackMode, UpliftScale,
+        ValueError,
     },
     core::{
         policy::{Gpu, Latency, Mode, Policy, Throughput},
         quality::{self, Objectives, Performance},
     },
+    evidence::presets::MetricSet,
 };
 
 /// A field that makes no sense, by its path.
@@ -139,13 +141,23 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         rto: span(&spec.recovery.rto, "recovery.rto", 7.0 * DAY)?,
         rpo: span(&spec.recovery.rpo, "recovery.rpo", 7.0 * DAY)?,
     };
+    let policy = measurable(policy, &spec.metrics);
     if policy.streaming_triggers() == 0 {
         return Err(Invalid::Range {
             field: "objectives",
-            message: "at least one of latency, errorRate and throughput must be enabled",
+            message: "at least one of latency, errorRate and throughput must be enabled, and its metric be named",
         });
     }
     Ok(policy)
+}
+
+/// What no metric is named for is not judged: no failures seen is not the same as none counted.
+fn measurable(mut policy: Policy, metrics: &Metrics) -> Policy {
+    let measured = MetricSet::new(metrics.preset, metrics.custom.as_ref()).measured();
+    policy.error_rate = policy.error_rate.filter(|_| measured.errors);
+    policy.latency = policy.latency.filter(|_| measured.latency);
+    policy.throughput = policy.throughput.filter(|_| measured.requests);
+    policy
 }
 
 fn span(span: &crate::api::Span, field: &'static str, most: f64) -> Result<i64, Invalid> {

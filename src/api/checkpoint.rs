@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerImage, LocalReference};
+use super::{ContainerImage, LocalReference, RunningImage};
 
 /// A release that one can go back to: images by container name, pinned by digest.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +115,10 @@ pub struct RollbackCheckpointStatus {
     pub conditions: Vec<Condition>,
     /// The first image's digest, shortened for the column.
     pub digest: String,
+    /// Its images as the release named them that ran them, where that is not by these digests.
+    #[schemars(length(max = 16))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub template_images: Vec<RunningImage>,
     /// When its images were last seen running with every judged trigger healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certified_at: Option<Time>,

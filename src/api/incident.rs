@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::core::incident::{ContainerImage, IncidentState, Severity, Trigger};
 
+use super::ReleasedImage;
+
 /// One breach: the intent before the act in its spec, then each step in its status.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -91,6 +93,9 @@ pub struct RunningImage {
     pub container: String,
     /// The image as the pod template has it: a tag is possible here.
     pub image: String,
+    /// The image as the pod template named it, where `image` is the digest that its pods ran instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
 }
 
 /// The checkpoint that a rollback goes to, as it was when the decision fell.
@@ -174,6 +179,10 @@ pub struct QualityIncidentStatus {
     /// Last certification of the checkpoint to breach onset, for the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo: Option<String>,
+    /// The images in breach that a person released from quarantine.
+    #[schemars(length(max = 32))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<ReleasedImage>,
     /// The postmortem of a rollback that ended, as Markdown.
     #[schemars(length(max = 16_384))]
     #[serde(skip_serializing_if = "Option::is_none")]

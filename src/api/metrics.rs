@@ -36,6 +36,16 @@ impl Default for Metrics {
 pub enum Preset {
     /// The names of the usual client libraries: `http_requests_total{code}`, `http_request_duration_seconds`, `http_requests_in_flight`.
     Http,
+    /// vLLM's OpenAI server: `vllm:e2e_request_latency_seconds`, `http_requests_total{method="POST",status}`, `vllm:num_requests_running` and `_waiting`.
+    Vllm,
+    /// NVIDIA Triton: `nv_inference_request_success` and `_failure`, `nv_inference_pending_request_count`; latency from `nv_inference_first_response_histogram_ms`, with `--metrics-config histogram_latencies=true`.
+    Triton,
+    /// Hugging Face text-generation-inference: `tgi_request_success`, `tgi_request_failure{err}`, `tgi_request_duration`, `tgi_batch_current_size`, `tgi_queue_size`.
+    Tgi,
+    /// KServe's Python model servers: `request_predict_seconds`. They count no failures and nothing in work: the error rate is not judged.
+    Kserve,
+    /// Istio's sidecar: `istio_requests_total{reporter="destination",response_code}`, `istio_request_duration_milliseconds`. It counts nothing in work.
+    Istio,
     /// Names given by the policy.
     Custom,
 }
@@ -44,9 +54,12 @@ pub enum Preset {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomMetrics {
-    /// A classic histogram of request durations in seconds, without `_bucket`.
+    /// A classic histogram of request durations, without `_bucket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Selector>,
+    /// The unit of that histogram's edges.
+    #[serde(default)]
+    pub latency_unit: LatencyUnit,
     /// A counter of all requests that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Selector>,
@@ -59,6 +72,27 @@ pub struct CustomMetrics {
     /// A gauge of the requests that wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Selector>,
+}
+
+/// The unit of a histogram's edges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LatencyUnit {
+    /// As Prometheus recommends.
+    #[default]
+    Seconds,
+    /// As Envoy and some servers have it.
+    Milliseconds,
+}
+
+impl LatencyUnit {
+    /// An edge in seconds.
+    pub fn seconds(self, edge: f64) -> f64 {
+        match self {
+            Self::Seconds => edge,
+            Self::Milliseconds => edge / 1e3,
+        }
+    }
 }
 
 /// One metric, narrowed by label matchers. Never spliced into a query unescaped.

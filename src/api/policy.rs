@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus,
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Gate, GateStatus, Metrics, Percent,
+    QuarantinedImage, Rate, ReleaseAnswer, Span, TriggerStatus,
 };
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
@@ -36,6 +37,7 @@ use super::{
     ),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback"),
+    printcolumn(name = "Gate", type_ = "string", json_path = ".status.gate.state"),
     printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -71,6 +73,9 @@ pub struct QualityPolicySpec {
     /// When the way back is rehearsed. Without it no drill is scheduled; one that is created by hand takes place all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSchedule>,
+    /// Whether bad releases are kept out at admission.
+    #[serde(default)]
+    pub gate: Gate,
 }
 
 /// The name of an object in the same namespace.
@@ -412,7 +417,7 @@ impl Default for DrillSchedule {
 pub struct QualityPolicyStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`.
+    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `GateOpen`.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// `HEALTHY`, `CAUTION` or `BREACH`.
@@ -434,6 +439,16 @@ pub struct QualityPolicyStatus {
     /// When the next drill is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillDue>,
+    /// Whether releases are let in, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateStatus>,
+    /// The images that rollbacks took away and that nobody released since; the newest ones.
+    #[schemars(length(max = 50))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<QuarantinedImage>,
+    /// The last wish for a release from quarantine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release_answer: Option<ReleaseAnswer>,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

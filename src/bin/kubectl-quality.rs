@@ -66,6 +66,14 @@ enum Command {
         /// The incident.
         incident: String,
     },
+    /// Release an image from quarantine: what was rolled back may be shipped again.
+    Release {
+        /// The policy.
+        policy: String,
+        /// The image as the pod template named it, its digest, or the beginning of that.
+        #[arg(long)]
+        image: String,
+    },
     /// Judge nothing and act on nothing until it is resumed.
     Pause {
         /// The policy.
@@ -118,6 +126,7 @@ async fn answer(arguments: Arguments) -> Result<String, Box<dyn std::error::Erro
         Command::Checkpoints => print::checkpoints(&cluster.checkpoints().await?),
         Command::Drill { policy, in_place } => line(cluster.drill(&policy, in_place).await?),
         Command::Approve { incident } => line(cluster.approve(&incident).await?),
+        Command::Release { policy, image } => line(cluster.release(&policy, &image).await?),
         Command::Pause { policy } => line(cluster.pause(&policy, true).await?),
         Command::Resume { policy } => line(cluster.pause(&policy, false).await?),
         Command::Export { folder } => {

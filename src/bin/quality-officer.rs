@@ -14,7 +14,13 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use quality_officer::{
-    config::Config, controllers, evidence::formats::checkpoint_registry::MOST_BYTES, meters::Meters, server, transfer,
+    config::Config,
+    controllers,
+    core::lease::Terms,
+    evidence::formats::checkpoint_registry::MOST_BYTES,
+    leader::{self, Candidate, Leadership, Lost},
+    meters::Meters,
+    server, transfer,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -114,6 +120,9 @@ struct Run {
     /// Watch and act in this namespace only; in all of them when it is not given.
     #[arg(long)]
     namespace: Option<String>,
+    /// Lead only while holding a Lease in the operator's own namespace: for more than one replica.
+    #[arg(long)]
+    leader_elect: bool,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -239,8 +248,10 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     }
     let config = Config::read(&arguments.config)?;
     quality_officer::client::install_crypto();
-    let client = quality_officer::client::connect().await?;
+    let cluster = quality_officer::client::config().await?;
     let stop = CancellationToken::new();
+    let (leadership, campaign) = stand(arguments, &cluster, &stop)?;
+    let client = leader::fence(cluster, &leadership)?;
     let meters = Arc::new(Meters::default());
     let ready = Arc::new(AtomicBool::new(false));
     let listener = server::bind(arguments.listen)
@@ -263,11 +274,60 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
         arguments.namespace.as_deref(),
         &config,
         meters,
+        &leadership,
         stop.clone(),
         move || ready.store(true, Ordering::Relaxed),
     )
     .await;
     stop.cancel();
+    campaign.end().await?;
     serving.await??;
     Ok(())
+}
+
+/// The part that this replica has in the election, if there is one.
+struct Campaign {
+    done: CancellationToken,
+    task: Option<tokio::task::JoinHandle<Result<(), Lost>>>,
+}
+
+impl Campaign {
+    /// Gives the lease back; what was lost is an error.
+    async fn end(self) -> Result<(), Box<dyn std::error::Error>> {
+        self.done.cancel();
+        if let Some(task) = self.task {
+            task.await??;
+        }
+        Ok(())
+    }
+}
+
+/// Stands for election when it is asked for. The lease is given back after the last write; losing it stops the process.
+fn stand(
+    arguments: &Run,
+    cluster: &kube::Config,
+    stop: &CancellationToken,
+) -> Result<(Leadership, Campaign), kube::Error> {
+    let done = CancellationToken::new();
+    if !arguments.leader_elect {
+        return Ok((Leadership::alone(), Campaign { done, task: None }));
+    }
+    let terms = Terms::default();
+    let leadership = Leadership::elected(terms);
+    // Operators of one namespace each may live side by side.
+    let lease = arguments.namespace.as_ref().map_or_else(
+        || "quality-officer".to_owned(),
+        |namespace| format!("quality-officer-{namespace}"),
+    );
+    let candidate = Candidate::new(kube::Client::try_from(cluster.clone())?, &lease, terms);
+    let (held, ended, stop) = (leadership.clone(), done.clone(), stop.clone());
+    let task = tokio::spawn(async move {
+        let outcome = candidate.campaign(held, ended).await;
+        if outcome.is_err() {
+            stop.cancel();
+        }
+        outcome
+    });
+    let campaign = Campaign { done, task: Some(task) };
+    Ok((leadership, campaign))
 }

@@ -6,7 +6,8 @@ use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
-        IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION, RolledBackTo,
+        FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
+        RolledBackTo,
         conditions::{self, Status},
     },
     controllers::{
@@ -188,6 +189,12 @@ impl Act<'_> {
             };
             self.tell(warning, reason, note, &incident.name_any()).await;
         }
+        let name = incident.name_any();
+        let annotations = self.gathered.deployment.annotations();
+        if advance.to == IncidentState::Superseded && annotations.get(FIXES_ANNOTATION) == Some(&name) {
+            let note = format!("the newer template was shipped as the fix of incident {name}, past the gate");
+            self.tell(false, "FixShipped", note, &name).await;
+        }
         tracing::info!(incident = %incident.name_any(), state = advance.to.name(), message = %advance.message, "incident");
         Ok(Done::Wrote)
     }
@@ -305,6 +312,7 @@ fn chapter(reason: &str) -> u8 {
         "Escalated" => 3,
         "RollbackIneffective" => 4,
         "Recovered" | "IncidentSuperseded" | "IncidentResolved" => 5,
+        "FixShipped" => 6,
         _ => 1,
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         judge::{State, TriggerVerdict, Verdict},
         plan::{Candidate, NewIncident, OpenIncident, Release, RunOf},
         policy::Policy,
+        quarantine::Quarantined,
         words,
     },
     evidence::formats,
@@ -193,8 +194,10 @@ fn from_images(gathered: &Gathered, digests: &[ContainerImage]) -> Vec<RunningIm
         .into_iter()
         .map(|(container, image)| {
             let digest = digests.iter().find(|known| known.container == container);
+            let pinned = digest.map_or_else(|| image.clone(), |known| known.image.clone());
             RunningImage {
-                image: digest.map_or(image, |known| known.image.clone()),
+                named: (pinned != image).then_some(image),
+                image: pinned,
                 container,
             }
         })
@@ -241,14 +244,28 @@ pub fn is_closed(incident: &QualityIncident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.is_closed())
 }
 
+/// What rollbacks took away, by the policy's status.
+pub fn quarantine(policy: &QualityPolicy) -> Vec<Quarantined> {
+    let entries = policy.status.iter().flat_map(|status| &status.quarantine);
+    entries
+        .map(|entry| Quarantined {
+            image: entry.image.clone(),
+            digest: entry.digest.clone(),
+            incident: entry.incident.clone(),
+            reason: entry.reason.clone(),
+            since: entry.since.0.as_second(),
+        })
+        .collect()
+}
+
 /// A checkpoint as a place to go back to, with the reason why not where there is one.
-pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> Candidate {
+pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &[Quarantined], now: i64) -> Candidate {
     let certified = checkpoint
         .status
         .as_ref()
         .and_then(|status| status.certified_at.as_ref())
         .map(|at| at.0.as_second());
-    let usable = readiness::judge(checkpoint, policy, now).usable;
+    let usable = readiness::judge(checkpoint, policy, quarantine, now).usable;
     Candidate {
         name: checkpoint.name_any(),
         uid: checkpoint.uid().unwrap_or_default(),

@@ -17,7 +17,7 @@ use kube::{
 };
 
 use crate::{
-    api::{IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint},
+    api::{IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage},
     controllers::{
         build,
         context::{CallError, Context, call, post},
@@ -29,6 +29,7 @@ use crate::{
     core::{
         incident::{self, ContainerImage},
         policy::Policy,
+        quarantine::{Quarantined, find},
         retention::{Kept, surplus},
     },
 };
@@ -193,7 +194,15 @@ pub async fn keep(
         .healthy_since
         .zip(rules.register_after)
         .is_some_and(|(since, after)| standing.at - since >= after);
-    if known.is_none() && standing.settled && standing.may_be_registered && baked && !standing.running.is_empty() {
+    let quarantine = build::quarantine(policy);
+    let kept_out = kept_out(&quarantine, gathered, standing);
+    if known.is_none()
+        && !kept_out
+        && standing.settled
+        && standing.may_be_registered
+        && baked
+        && !standing.running.is_empty()
+    {
         return register(context, policy, gathered, standing, now).await.map(|()| true);
     }
     let mut wrote = false;
@@ -214,18 +223,48 @@ pub async fn keep(
         } else {
             standing.may_be_registered
         };
-        let certify = runs && standing.settled && healthy && proven && due && !checkpoint.spec.revoked;
+        let certify = runs && !kept_out && standing.settled && healthy && proven && due && !checkpoint.spec.revoked;
         let news = News {
             certified: certify.then_some(standing.at),
             load: standing.load.filter(|_| runs),
             tested: tested(checkpoint, gathered),
+            named: if certify {
+                named(checkpoint, gathered)
+            } else {
+                Vec::new()
+            },
+            quarantine: quarantine.clone(),
         };
         wrote |= readiness::update(context, rules, checkpoint, &news, now).await?;
     }
     if !wrote {
-        wrote = prune(context, rules, gathered, standing, now).await?;
+        wrote = prune(context, policy, rules, gathered, standing, now).await?;
     }
     Ok(wrote)
+}
+
+/// Whether what runs was taken away once and not released since.
+fn kept_out(quarantine: &[Quarantined], gathered: &Gathered, standing: &Standing<'_>) -> bool {
+    let template = release::template_images(&gathered.deployment);
+    let names = template.iter().map(|(_, image)| image);
+    let mut images = names.chain(standing.running.iter().map(|running| &running.image));
+    images.any(|image| find(quarantine, image).is_some())
+}
+
+/// How the running release names the images of the checkpoint that it is, where it names them otherwise.
+fn named(checkpoint: &RollbackCheckpoint, gathered: &Gathered) -> Vec<RunningImage> {
+    let template = release::template_images(&gathered.deployment).into_iter();
+    template
+        .filter(|(container, image)| {
+            let mut images = checkpoint.spec.images.iter();
+            images.any(|known| known.container == *container && known.image != *image)
+        })
+        .map(|(container, image)| RunningImage {
+            container,
+            image,
+            named: None,
+        })
+        .collect()
 }
 
 fn is_running(checkpoint: &RollbackCheckpoint, running: &[ContainerImage]) -> bool {
@@ -309,13 +348,15 @@ fn tested(checkpoint: &RollbackCheckpoint, gathered: &Gathered) -> Option<Tested
 /// Deletes the checkpoint that is one too many, if there is one.
 async fn prune(
     context: &Context,
+    policy: &QualityPolicy,
     rules: &Policy,
     gathered: &Gathered,
     standing: &Standing<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
+    let quarantine = build::quarantine(policy);
     let kept = |checkpoint: &RollbackCheckpoint| {
-        let candidate = build::candidate(checkpoint, rules, now.as_second());
+        let candidate = build::candidate(checkpoint, rules, &quarantine, now.as_second());
         let named = |incident: &QualityIncident| {
             !build::is_closed(incident)
                 && incident.spec.checkpoint.as_ref().map(|known| &known.uid) == checkpoint.uid().as_ref()

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
-        RollbackCheckpoint, RollbackCheckpointStatus,
+        RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
         conditions::{self, Status},
     },
     controllers::{
@@ -18,6 +18,7 @@ use crate::{
     core::{
         incident,
         policy::Policy,
+        quarantine::{Quarantined, find},
         readiness::{self, Facts, Finding, Look, Part, Readiness, Standing},
         words,
     },
@@ -53,12 +54,18 @@ pub struct News {
     pub load: Option<Load>,
     /// The way back to it was gone.
     pub tested: Option<Tested>,
+    /// Its images as the running release names them, where that is not by their digests.
+    pub named: Vec<RunningImage>,
+    /// What rollbacks took away.
+    pub quarantine: Vec<Quarantined>,
 }
 
 /// A checkpoint's readiness by what its status holds.
-pub fn judge(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> Readiness {
+pub fn judge(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &[Quarantined], now: i64) -> Readiness {
     let status = checkpoint.status.clone().unwrap_or_default();
     let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
+    let mut images = checkpoint.spec.images.iter();
+    let quarantined = images.find_map(|image| find(quarantine, &image.image));
     let looked = |part| readiness::after(&Look::Pending, known(&status.conditions, part).as_ref(), None);
     let facts = Facts {
         revoked: checkpoint.spec.revoked,
@@ -67,6 +74,10 @@ pub fn judge(checkpoint: &RollbackCheckpoint, policy: &Policy, now: i64) -> Read
                 "image {} of container {} is not pinned by digest",
                 image.image, image.container
             )
+        }),
+        quarantined: quarantined.map(|entry| {
+            let Quarantined { incident, reason, .. } = entry;
+            format!("an image of it is quarantined by incident {incident} ({reason})")
         }),
         certified: seconds(status.certified_at.as_ref()),
         image: looked(Part::ImageAvailable),
@@ -126,6 +137,9 @@ fn renewed(
     if let Some(tested) = &news.tested {
         test(&mut status, tested);
     }
+    if !news.named.is_empty() {
+        status.template_images.clone_from(&news.named);
+    }
     if let Some(at) = seen.hashed_at {
         status.artifacts_hashed_at = Some(build::time(at));
     }
@@ -159,7 +173,7 @@ fn renewed(
         set(&mut status.conditions, part.name(), &finding);
     }
     changed.status = Some(status.clone());
-    let readiness = judge(&changed, policy, now.as_second());
+    let readiness = judge(&changed, policy, &news.quarantine, now.as_second());
     for (part, finding) in &readiness.parts {
         set(&mut status.conditions, part.name(), finding);
     }

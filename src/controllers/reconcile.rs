@@ -14,6 +14,7 @@ use crate::{
         context::{CallError, Context, PolicyObject},
         drill,
         evidence::Question,
+        gate,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
         log_back, release, reporting,
@@ -104,6 +105,9 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
         *judged = None;
         return Ok(Action::await_change());
     }
+    if gate::release(context, policy, now).await? {
+        return Ok(Action::requeue(AGAIN));
+    }
     let (rules, source, metrics) = match validated(policy, context) {
         Ok(validated) => validated,
         Err((reason, message)) => {
@@ -190,14 +194,21 @@ async fn judge_and_act(
         }
         (judged.load, judged.measured) = (running.load.filter(|_| complete), complete);
     }
-    let candidates: Vec<Candidate> = gathered
-        .checkpoints
-        .iter()
-        .map(|checkpoint| build::candidate(checkpoint, &rules, now.as_second()))
-        .collect();
-    let observed = observed(gathered, judged, candidates, complete, now);
+    let observed = observed(policy, gathered, judged, complete, now);
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);
+    let drills = drill::schedule::of_policy(&context.stores, policy);
+    let rehearsals = drill::schedule::rehearsals(&drills);
+    let seen = gate::Seen {
+        gathered,
+        observed: &observed,
+        verdict: &verdict,
+        drills: &rehearsals,
+    };
+    // It is shut before anything is rolled back.
+    if gate::keep(context, policy, &seen, now).await? {
+        return Ok(true);
+    }
     let plan = plan(&rules, &verdict, &observed);
     let own = own_run(&observed);
     let act = Act {
@@ -228,7 +239,6 @@ async fn judge_and_act(
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
     wrote |= log_back::log_back(context, policy, gathered, now).await?;
-    let drills = drill::schedule::of_policy(&context.stores, policy);
     let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
     let found = reporting::reported(
@@ -240,7 +250,7 @@ async fn judge_and_act(
             problem: judged.problem.as_deref(),
             known: &known,
             candidates: &observed.candidates,
-            drills: &drill::schedule::rehearsals(&drills),
+            drills: &rehearsals,
             run: own.as_ref().map(|run| run.run_id.as_str()),
         },
         now,
@@ -391,12 +401,18 @@ async fn start(
 }
 
 fn observed(
+    policy: &QualityPolicy,
     gathered: &Gathered,
     judged: &Judged,
-    candidates: Vec<Candidate>,
     rollout_complete: bool,
     now: Timestamp,
 ) -> Observed {
+    let (rules, quarantine) = (&judged.subject.policy, build::quarantine(policy));
+    let candidates: Vec<Candidate> = gathered
+        .checkpoints
+        .iter()
+        .map(|checkpoint| build::candidate(checkpoint, rules, &quarantine, now.as_second()))
+        .collect();
     let annotations = gathered.deployment.annotations();
     Observed {
         now: now.as_second(),

@@ -31,20 +31,23 @@ use crate::{
         verification,
     },
     evidence::prometheus::Source,
+    leader::Leadership,
     meters::{Meters, QueryLabels},
 };
 
 /// How many policies are reconciled at the same time.
 const CONCURRENCY: u16 = 32;
 
-/// Runs the controller until `stop`; calls `ready` once every cache has its first list.
+/// Runs the controllers until `stop`; calls `ready` once every cache has its first list.
 ///
-/// With `namespace`, only that namespace is watched and acted in: its rights can then be Roles.
+/// With `namespace`, only that namespace is watched and acted in: its rights can then be Roles. A replica that does not lead
+/// keeps the large caches warm, is ready, and starts its controllers when it does.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
     config: &Config,
     meters: Arc<Meters>,
+    leadership: &Leadership,
     stop: CancellationToken,
     ready: impl FnOnce() + Send + 'static,
 ) {
@@ -97,13 +100,13 @@ pub async fn run(
         stores,
         api(&context.client, namespace),
         api(&context.client, namespace),
+        leadership.clone(),
+        ready,
         synced.clone(),
     );
-    let announced = tokio::spawn(until(stop.clone(), async move {
-        first.await;
-        tracing::info!("caches are synced");
-        ready();
-    }));
+    let announced = tokio::spawn(until(stop.clone(), first));
+    until(stop.clone(), leadership.begun()).await;
+    context.meters.leads.set(i64::from(leadership.holds()));
     let tidy = tokio::spawn(until(stop.clone(), tidy(context.clone())));
     let drilling = tokio::spawn(drills.run(context.clone(), synced.clone(), stop.clone()));
 
@@ -202,11 +205,19 @@ fn by_name(stores: &Stores, metadata: &ObjectMeta, name: Option<&str>) -> Vec<Ob
     })
 }
 
-/// Waits until every cache has its first list.
+/// Waits until every cache has its first list, and says so.
 ///
-/// A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: whether
+/// A replica that stands by is ready without policies and drills: their controllers, which fill these caches, start when it
+/// leads. A store's readiness wakes only the task that asked last, and a controller itself asks for that of its own: whether
 /// policies and drills are there is seen by asking the API server what should be.
-async fn first_lists(stores: Stores, policies: Api<PolicyObject>, drills: Api<DrillObject>, synced: Arc<SetOnce<()>>) {
+async fn first_lists(
+    stores: Stores,
+    policies: Api<PolicyObject>,
+    drills: Api<DrillObject>,
+    leadership: Leadership,
+    ready: impl FnOnce(),
+    synced: Arc<SetOnce<()>>,
+) {
     // A writer is dropped only when the process ends.
     let _ = tokio::join!(
         stores.deployments.wait_until_ready(),
@@ -215,9 +226,19 @@ async fn first_lists(stores: Stores, policies: Api<PolicyObject>, drills: Api<Dr
         stores.incidents.wait_until_ready(),
         stores.reports.wait_until_ready(),
     );
+    let leads = leadership.holds();
+    let mut ready = Some(ready);
+    if !leads && let Some(ready) = ready.take() {
+        ready();
+    }
+    leadership.begun().await;
     filled(&stores.policies, &policies).await;
     filled(&stores.drills, &drills).await;
+    tracing::info!("caches are synced");
     let _ = synced.set(());
+    if let Some(ready) = ready {
+        ready();
+    }
 }
 
 /// Waits until a cache holds every object that the API server lists. One that is deleted meanwhile is not in the next

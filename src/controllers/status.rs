@@ -15,6 +15,7 @@ use crate::{
         build,
         context::{CallError, Context, call, post},
         drill::schedule::Scheduled,
+        gate,
         judged::Judged,
         reporting::Reported,
     },
@@ -67,6 +68,9 @@ pub async fn not_ready(
         status.release = None;
         status.triggers.clear();
         status.verdict.clear();
+    }
+    if policy.spec.paused {
+        gate::pause(&mut status, generation, now);
     }
     write_policy(context, policy, status, now).await
 }

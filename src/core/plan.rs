@@ -6,7 +6,7 @@
 
 mod target;
 
-pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run};
+pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run, runs};
 
 use crate::core::{
     incident::{ContainerImage, IncidentState, Severity, Trigger},

@@ -184,6 +184,8 @@ pub struct Facts {
     pub revoked: bool,
     /// An image without a digest, with its container, in words.
     pub unpinned: Option<String>,
+    /// That one of its images is kept out, in words.
+    pub quarantined: Option<String>,
     /// When its digests were last seen running and healthy, unix seconds.
     pub certified: Option<i64>,
     /// Whether its images are in their registries.
@@ -232,11 +234,11 @@ pub fn judge(facts: &Facts, policy: &Policy, now: i64) -> Readiness {
     };
     let barred = if facts.revoked {
         Some(Finding::new(Standing::Fails, "Revoked", "it was revoked"))
+    } else if let Some(image) = &facts.unpinned {
+        Some(Finding::new(Standing::Fails, "NotPinned", image))
     } else {
-        facts
-            .unpinned
-            .as_ref()
-            .map(|image| Finding::new(Standing::Fails, "NotPinned", image))
+        let quarantined = facts.quarantined.as_ref();
+        quarantined.map(|why| Finding::new(Standing::Fails, "Quarantined", why))
     };
     let usable = match (&barred, failing(&blocks)) {
         (Some(finding), _) | (None, Some((_, finding))) => Err(finding.message.clone()),

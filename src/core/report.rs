@@ -4,7 +4,7 @@ mod recovery;
 mod slos;
 pub mod strict;
 
-pub use recovery::Rehearsal;
+pub use recovery::{Rehearsal, failed_drill};
 
 use crate::core::{
     incident::{IncidentState, Severity, Trigger},
@@ -201,7 +201,7 @@ pub fn report(material: &Material<'_>) -> Report {
     let rollback = material
         .candidates
         .map_or_else(|| Err("the way back is not judged here".to_owned()), readiness);
-    let (rollback, reason_at_risk) = match (rollback, recovery::failed_drill(material.drills)) {
+    let (rollback, reason_at_risk) = match (rollback, failed_drill(material.drills)) {
         (Err(reason), _) => (Err(reason), "NoCheckpointReady"),
         (Ok(_), Some(drill)) => (
             Err(format!("the last drill, {}, failed: {}", drill.name, drill.message)),
@@ -269,7 +269,7 @@ pub fn report(material: &Material<'_>) -> Report {
 }
 
 /// The newest usable checkpoint, or why there is none.
-fn readiness(candidates: &[Candidate]) -> Result<String, String> {
+pub fn readiness(candidates: &[Candidate]) -> Result<String, String> {
     let newest = candidates
         .iter()
         .filter(|candidate| candidate.usable.is_ok())

@@ -6,17 +6,32 @@
 use std::fmt::Write;
 
 use crate::{
-    api::{CustomMetrics, MatchOperator, Matcher, Preset, Selector},
+    api::{CustomMetrics, LatencyUnit, MatchOperator, Matcher, Preset, Selector},
     core::sample::Metric,
 };
 
 /// The metrics of one preset, as selectors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetricSet {
-    requests: Option<Series>,
-    errors: Option<Series>,
+    /// Their sum is all requests that ended.
+    requests: Vec<Series>,
+    /// Their sum is all requests that failed.
+    errors: Vec<Series>,
     latency: Option<Series>,
+    latency_unit: LatencyUnit,
+    /// Their sum is what is in work and waiting.
     in_flight: Vec<Series>,
+}
+
+/// What a set of metrics can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// How many requests end.
+    pub requests: bool,
+    /// How many of them fail.
+    pub errors: bool,
+    /// How long they take.
+    pub latency: bool,
 }
 
 /// A metric name with its matchers, ready to be written into a query.
@@ -49,17 +64,106 @@ impl MetricSet {
     pub fn new(preset: Preset, custom: Option<&CustomMetrics>) -> Self {
         match (preset, custom) {
             (Preset::Http, _) | (Preset::Custom, None) => Self {
-                requests: Some(Series::plain("http_requests_total")),
-                errors: Some(Series::plain("http_requests_total").matching("code", "=~", "5..")),
+                requests: vec![Series::plain("http_requests_total")],
+                errors: vec![Series::plain("http_requests_total").matching("code", "=~", "5..")],
                 latency: Some(Series::plain("http_request_duration_seconds")),
+                latency_unit: LatencyUnit::Seconds,
                 in_flight: vec![Series::plain("http_requests_in_flight")],
             },
+            (Preset::Vllm, _) => Self::vllm(),
+            (Preset::Triton, _) => Self::triton(),
+            (Preset::Tgi, _) => Self::tgi(),
+            (Preset::Kserve, _) => Self::kserve(),
+            (Preset::Istio, _) => Self::istio(),
             (Preset::Custom, Some(custom)) => Self {
-                requests: custom.requests.as_ref().map(Series::from),
-                errors: custom.errors.as_ref().map(Series::from),
+                requests: custom.requests.iter().map(Series::from).collect(),
+                errors: custom.errors.iter().map(Series::from).collect(),
                 latency: custom.latency.as_ref().map(Series::from),
+                latency_unit: custom.latency_unit,
                 in_flight: custom.in_flight.iter().chain(&custom.queue).map(Series::from).collect(),
             },
+        }
+    }
+
+    /// vLLM's OpenAI server: the engine times requests, the HTTP layer counts them and their status. An engine counts a
+    /// request as a success whatever ended it, so failures are the HTTP layer's.
+    fn vllm() -> Self {
+        let posted = || Series::plain("http_requests_total").matching("method", "=", "POST");
+        Self {
+            requests: vec![posted()],
+            errors: vec![posted().matching("status", "=~", "5..")],
+            latency: Some(Series::plain("vllm:e2e_request_latency_seconds")),
+            latency_unit: LatencyUnit::Seconds,
+            in_flight: vec![
+                Series::plain("vllm:num_requests_running"),
+                Series::plain("vllm:num_requests_waiting"),
+            ],
+        }
+    }
+
+    /// NVIDIA Triton. It counts successes and failures apart. It has no histogram of whole requests: the one of the first
+    /// response is that of the request where a model answers once, and exists with `--metrics-config histogram_latencies=true`.
+    fn triton() -> Self {
+        Self {
+            requests: vec![
+                Series::plain("nv_inference_request_success"),
+                Series::plain("nv_inference_request_failure").matching("reason", "!=", "CANCELED"),
+            ],
+            errors: vec![Series::plain("nv_inference_request_failure").matching("reason", "!=", "CANCELED")],
+            latency: Some(Series::plain("nv_inference_first_response_histogram_ms")),
+            latency_unit: LatencyUnit::Milliseconds,
+            in_flight: vec![Series::plain("nv_inference_pending_request_count")],
+        }
+    }
+
+    /// Hugging Face text-generation-inference. What its validation refuses is the caller's fault and counts as no failure.
+    fn tgi() -> Self {
+        let failed = || Series::plain("tgi_request_failure").matching("err", "!=", "validation");
+        Self {
+            requests: vec![Series::plain("tgi_request_success"), failed()],
+            errors: vec![failed()],
+            latency: Some(Series::plain("tgi_request_duration")),
+            latency_unit: LatencyUnit::Seconds,
+            in_flight: vec![Series::plain("tgi_batch_current_size"), Series::plain("tgi_queue_size")],
+        }
+    }
+
+    /// KServe's own model servers (the Python SDK): they time the steps of a request and count no failures.
+    fn kserve() -> Self {
+        Self {
+            requests: Vec::new(),
+            errors: Vec::new(),
+            latency: Some(Series::plain("request_predict_seconds")),
+            latency_unit: LatencyUnit::Seconds,
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// Istio's sidecar beside the server: what it says as the destination. It counts nothing in work.
+    fn istio() -> Self {
+        let received = |name| Series::plain(name).matching("reporter", "=", "destination");
+        Self {
+            requests: vec![received("istio_requests_total")],
+            errors: vec![received("istio_requests_total").matching("response_code", "=~", "5..")],
+            latency: Some(received("istio_request_duration_milliseconds")),
+            latency_unit: LatencyUnit::Milliseconds,
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// The unit of the latency histogram's edges.
+    pub fn latency_unit(&self) -> LatencyUnit {
+        self.latency_unit
+    }
+
+    /// What can be judged with them.
+    pub fn measured(&self) -> Measured {
+        let requests = !self.requests.is_empty() || self.latency.is_some();
+        Measured {
+            requests,
+            // A share needs both.
+            errors: requests && !self.errors.is_empty(),
+            latency: self.latency.is_some(),
         }
     }
 
@@ -68,13 +172,14 @@ impl MetricSet {
         let mut queries = Vec::with_capacity(8);
         let by_pod =
             |series: &Series, suffix: &str| format!("sum by (namespace, pod) ({})", series.selector(suffix, narrow));
-        if let Some(requests) = &self.requests {
+        for requests in &self.requests {
             queries.push((Ask::Value(Metric::Requests), by_pod(requests, "")));
-        } else if let Some(latency) = &self.latency {
+        }
+        if let (true, Some(latency)) = (self.requests.is_empty(), &self.latency) {
             // Every request that ended is in the histogram's count.
             queries.push((Ask::Value(Metric::Requests), by_pod(latency, "_count")));
         }
-        if let Some(errors) = &self.errors {
+        for errors in &self.errors {
             queries.push((Ask::Value(Metric::Errors), by_pod(errors, "")));
         }
         if let Some(latency) = &self.latency {
@@ -87,16 +192,18 @@ impl MetricSet {
         for series in &self.in_flight {
             queries.push((Ask::Value(Metric::InFlight), by_pod(series, "")));
         }
-        let marker = match (&self.requests, &self.latency) {
-            (Some(requests), _) => Some(requests.selector("", narrow)),
-            (None, Some(latency)) => Some(latency.selector("_count", narrow)),
-            (None, None) => None,
-        };
-        if let Some(selector) = marker {
-            queries.push((
-                Ask::SampledAt,
-                format!("max by (namespace, pod) (timestamp({selector}))"),
-            ));
+        let sampled = |selector: String| format!("max by (namespace, pod) (timestamp({selector}))");
+        let mut markers: Vec<String> = self
+            .requests
+            .iter()
+            .map(|requests| sampled(requests.selector("", narrow)))
+            .collect();
+        if let (true, Some(latency)) = (markers.is_empty(), &self.latency) {
+            markers.push(sampled(latency.selector("_count", narrow)));
+        }
+        // A pod whose requests all failed has the second series and not the first; all series of a pod are scraped at once.
+        if !markers.is_empty() {
+            queries.push((Ask::SampledAt, markers.join(" or ")));
         }
         queries
     }
@@ -118,11 +225,6 @@ impl MetricSet {
                 format!("max by (namespace, pod, gpu) ({used} / ({used} + {free}))"),
             ),
         ]
-    }
-
-    /// Whether failed requests are counted at all.
-    pub fn counts_errors(&self) -> bool {
-        self.errors.is_some()
     }
 }
 
@@ -243,6 +345,7 @@ mod tests {
                 }],
             }),
             errors: None,
+            latency_unit: LatencyUnit::Seconds,
             in_flight: None,
             queue: None,
         };
@@ -276,6 +379,7 @@ mod tests {
             latency: Some(latency),
             requests: None,
             errors: None,
+            latency_unit: LatencyUnit::Seconds,
             in_flight: None,
             queue: None,
         };
@@ -285,5 +389,40 @@ mod tests {
             queries.last().unwrap().1,
             "max by (namespace, pod) (timestamp(latency_seconds_count{}))"
         );
+    }
+
+    #[test]
+    fn a_server_that_counts_successes_and_failures_apart_has_their_sum_as_its_requests() {
+        let queries = MetricSet::new(Preset::Tgi, None).queries(None);
+        let of = |ask| {
+            let of_it = queries.iter().filter(|(asked, _)| *asked == ask);
+            of_it.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(Ask::Value(Metric::Requests)),
+            [
+                "sum by (namespace, pod) (tgi_request_success{})",
+                "sum by (namespace, pod) (tgi_request_failure{err!=\"validation\"})",
+            ]
+        );
+        assert_eq!(
+            of(Ask::SampledAt),
+            ["max by (namespace, pod) (timestamp(tgi_request_success{})) or \
+              max by (namespace, pod) (timestamp(tgi_request_failure{err!=\"validation\"}))"]
+        );
+    }
+
+    #[test]
+    fn a_preset_measures_what_its_server_shows() {
+        let measured = |preset| MetricSet::new(preset, None).measured();
+        for preset in [Preset::Http, Preset::Vllm, Preset::Triton, Preset::Tgi, Preset::Istio] {
+            let all = Measured {
+                requests: true,
+                errors: true,
+                latency: true,
+            };
+            assert_eq!(measured(preset), all, "{preset:?}");
+        }
+        assert!(!measured(Preset::Kserve).errors);
     }
 }

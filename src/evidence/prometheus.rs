@@ -145,7 +145,8 @@ impl Source {
     }
 
     async fn read_table(&self, metrics: &MetricSet, at: i64) -> Table {
-        let table = Arc::new(Mutex::new(Table::new(at)));
+        let unit = metrics.latency_unit();
+        let table = Arc::new(Mutex::new(Table::new(at, unit)));
         let mut queries = metrics.queries(None);
         queries.extend(MetricSet::gpu_queries(None));
         let reads = queries.into_iter().map(|(ask, query)| {
@@ -175,7 +176,7 @@ impl Source {
         join_all(reads).await;
         let mut table = std::mem::replace(
             &mut *table.lock().unwrap_or_else(PoisonError::into_inner),
-            Table::new(at),
+            Table::new(at, unit),
         );
         table.finish();
         table
@@ -192,7 +193,7 @@ impl Source {
         step: i64,
     ) -> Result<Vec<Table>, QueryError> {
         let fresh: Vec<Table> = (0..=(end - start) / step.max(1))
-            .map(|index| Table::new(start + index * step))
+            .map(|index| Table::new(start + index * step, metrics.latency_unit()))
             .collect();
         let tables = Arc::new(Mutex::new(fresh));
         let mut queries = metrics.queries(Some(narrow));

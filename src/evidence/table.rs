@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    api::LatencyUnit,
     core::sample::{Metric, PodCounters, Snapshot, Unknown},
     evidence::{
         answer::{Row, number},
@@ -14,6 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Table {
     at: i64,
+    unit: LatencyUnit,
     failures: BTreeMap<Metric, Unknown>,
     /// The first failure in words, without anything that the source said.
     problem: Option<String>,
@@ -21,10 +23,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table of the instant `at`, unix seconds.
-    pub fn new(at: i64) -> Self {
+    /// An empty table of the instant `at`, unix seconds. The edges of its histograms come in this unit.
+    pub fn new(at: i64, unit: LatencyUnit) -> Self {
         Self {
             at,
+            unit,
             failures: BTreeMap::new(),
             problem: None,
             namespaces: HashMap::new(),
@@ -51,9 +54,12 @@ impl Table {
         };
         match ask {
             Ask::SampledAt => pod.sampled_at = Some(value),
-            Ask::Value(Metric::Requests) => pod.requests = Some(value),
-            Ask::Value(Metric::Errors) => pod.errors = Some(value),
-            Ask::Value(Metric::Latency) => pod.latency.push((number(&row.le).unwrap_or(f64::NAN), value)),
+            Ask::Value(Metric::Requests) => *pod.requests.get_or_insert(0.0) += value,
+            Ask::Value(Metric::Errors) => *pod.errors.get_or_insert(0.0) += value,
+            Ask::Value(Metric::Latency) => {
+                let edge = number(&row.le).unwrap_or(f64::NAN);
+                pod.latency.push((self.unit.seconds(edge), value));
+            }
             Ask::Value(Metric::InFlight) => *pod.in_flight.get_or_insert(0.0) += value,
             Ask::Value(Metric::GpuUtilization) => pod.gpu_utilization.push(value),
             Ask::Value(Metric::GpuMemory) => pod.gpu_memory.push(value),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::{
@@ -46,7 +47,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-fn or_dash(text: &str) -> String {
+pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() {
         UNKNOWN.to_owned()
     } else {
@@ -89,7 +90,7 @@ pub fn report(report: &QualityReport) -> String {
 }
 
 /// A bullet, broken at the terminal's edge.
-fn wrapped(sentence: &str) -> String {
+pub(super) fn wrapped(sentence: &str) -> String {
     let mut text = String::new();
     let mut line = String::from("-");
     for word in sentence.split_whitespace() {
@@ -174,18 +175,22 @@ pub fn checkpoints(checkpoints: &[RollbackCheckpoint]) -> String {
 pub fn explain(policy: &QualityPolicy) -> String {
     let status = policy.status.clone().unwrap_or_default();
     let mut text = String::new();
-    for condition in status.conditions.iter().filter(|condition| condition.status != "True") {
+    // The gate was told above.
+    let told = |condition: &&Condition| condition.status != "True" && condition.type_ != "GateOpen";
+    for condition in status.conditions.iter().filter(told) {
         text.push_str(&wrapped(&format!(
             "{} is {}, {}: {}",
             condition.type_, condition.status, condition.reason, condition.message
         )));
     }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&super::gate::explain(policy));
+    text.push('\n');
     if status.triggers.is_empty() {
         text.push_str("Nothing is judged now.\n");
         return text;
-    }
-    if !text.is_empty() {
-        text.push('\n');
     }
     let rate = policy.spec.judgement.false_rollback_rate.as_str();
     let per = policy.spec.judgement.per.as_str();

@@ -23,7 +23,7 @@ async fn without_checkpoint(namespace: &str) -> Scene {
 
 /// The incident of the bad release, which stays.
 async fn stays(scene: &Scene) -> QualityIncident {
-    scene.ship(&bad()).await;
+    scene.ship_past_the_gate(&bad()).await;
     let incident = scene.incident(IncidentState::NoSafeTarget).await;
     scene.looks(4.0).await;
     assert_eq!((scene.runs().await, scene.revision().await), (bad(), "2".into()));

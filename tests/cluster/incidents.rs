@@ -20,6 +20,10 @@ fn prepare() -> String {
     policy(&json!({"rollback": {"mode": "Prepare"}}))
 }
 
+async fn the_incident(scene: &Scene) -> QualityIncident {
+    scene.space.all::<QualityIncident>().await.unwrap().remove(0)
+}
+
 async fn rolled_back(scene: &Scene) {
     scene
         .space
@@ -49,12 +53,18 @@ async fn a_persons_newer_release_ends_an_incident_that_waits_and_stays() {
     scene.service.behave(&image('c'), Behaviour::HEALTHY);
     scene.ship(&bad()).await;
     let incident = scene.incident(IncidentState::AwaitingApproval).await;
-    scene.ship(&image('c')).await;
+    scene.ship_fix(&image('c'), &incident).await;
     scene.incident(IncidentState::Superseded).await;
     // An approval that comes too late.
     scene.approve(&incident);
     scene.looks(3.0).await;
     assert_eq!((scene.runs().await, scene.revision().await), (image('c'), "3".into()));
+    let reasons = scene.space.event_reasons("Deployment", "ranker").await.unwrap();
+    assert_eq!(
+        reasons.iter().filter(|reason| *reason == "FixShipped").count(),
+        1,
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +87,8 @@ async fn a_person_who_goes_back_alone_ends_the_incident() {
     let scene = Scene::guarded_by("goes-back", &prepare()).await;
     scene.ship(&bad()).await;
     scene.incident(IncidentState::AwaitingApproval).await;
+    // The gate lets a person go back, once it says where to.
+    scene.gate("SLOsFailing").await;
     scene.ship(&good()).await;
     scene.incident(IncidentState::Superseded).await;
     scene.looks(3.0).await;
@@ -91,7 +103,8 @@ async fn a_persons_change_right_after_the_rollback_is_not_undone() {
     scene.service.behave(&image('c'), Behaviour::HEALTHY);
     scene.ship(&bad()).await;
     rolled_back(&scene).await;
-    scene.ship(&image('c')).await;
+    let incident = the_incident(&scene).await;
+    scene.ship_fix(&image('c'), &incident).await;
     scene.incident(IncidentState::Superseded).await;
     scene.looks(3.0).await;
     assert_eq!((scene.runs().await, scene.revision().await), (image('c'), "4".into()));
@@ -109,8 +122,8 @@ async fn a_persons_change_while_the_checkpoint_is_verified_is_not_undone() {
         ..Behaviour::HEALTHY
     };
     scene.service.behave(&good(), silent);
-    scene.incident(IncidentState::Verifying).await;
-    scene.ship(&image('c')).await;
+    let incident = scene.incident(IncidentState::Verifying).await;
+    scene.ship_fix(&image('c'), &incident).await;
     scene.incident(IncidentState::Superseded).await;
     scene.looks(3.0).await;
     assert_eq!((scene.runs().await, scene.revision().await), (image('c'), "4".into()));

@@ -125,6 +125,7 @@ async fn a_second_bad_release_within_the_cooldown_halts_for_a_person() {
     scene.service.behave(&image('c'), Behaviour::FAILING);
     scene.ship(&bad()).await;
     scene.incident(IncidentState::Recovered).await;
+    scene.gate("RollbackReady").await;
     scene.ship(&image('c')).await;
     let second = scene.second_incident(IncidentState::Halted).await;
     scene.looks(4.0).await;

@@ -6,8 +6,12 @@ use std::{
 };
 
 use bed::Endpoints;
+use kube::api::{Patch, PatchParams};
 use quality_officer::{
-    api::{APPROVE_ANNOTATION, IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
+    api::{
+        APPROVE_ANNOTATION, BREAK_GLASS_ANNOTATION, FIXES_ANNOTATION, IncidentState, QualityIncident, QualityPolicy,
+        QualityReport, RollbackCheckpoint,
+    },
     core::incident::ContainerImage,
 };
 use serde_json::{Value, json};
@@ -166,6 +170,40 @@ impl Scene {
 
     pub async fn ship(&self, image: &str) {
         self.space.set_image("ranker", "server", image).await.unwrap();
+    }
+
+    /// As [`Scene::ship`], past a gate that may be closed, with the right to do so.
+    pub async fn ship_past_the_gate(&self, image: &str) {
+        let reason = format!("a test ships {image}");
+        self.ship_with(image, BREAK_GLASS_ANNOTATION, &reason).await;
+    }
+
+    /// As [`Scene::ship`], as the fix of an incident.
+    pub async fn ship_fix(&self, image: &str, incident: &QualityIncident) {
+        self.ship_with(image, FIXES_ANNOTATION, incident.metadata.name.as_deref().unwrap())
+            .await;
+    }
+
+    async fn ship_with(&self, image: &str, annotation: &str, value: &str) {
+        let patch = json!({
+            "metadata": {"annotations": {annotation: value}},
+            "spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}},
+        });
+        let deployments = self.space.api::<k8s_openapi::api::apps::v1::Deployment>();
+        // The gate that names the incident follows the incident.
+        let begin = Instant::now();
+        while let Err(error) = deployments
+            .patch("ranker", &PatchParams::default(), &Patch::Strategic(&patch))
+            .await
+        {
+            assert!(begin.elapsed() < Duration::from_secs(15), "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The policy, once its gate stands for this reason.
+    pub async fn gate(&self, reason: &str) -> QualityPolicy {
+        self.condition("GateOpen", reason).await
     }
 
     /// The only incident, once it is in `state`.

@@ -158,7 +158,8 @@ async fn a_checkpoint_whose_image_is_not_whole_is_not_ready_until_it_is_again() 
         "{status:#?}"
     );
     shop.scene.condition("RollbackReady", "NoCheckpointReady").await;
-    shop.scene.ship(&bad()).await;
+    shop.scene.gate("CheckpointNotReady").await;
+    shop.scene.ship_past_the_gate(&bad()).await;
     let incident = shop.scene.incident(IncidentState::NoSafeTarget).await;
     let why = incident.spec.no_target.unwrap();
     assert!(why.contains(&name) && why.contains("layer 2 of 2"), "{why}");

@@ -94,8 +94,9 @@ fn a_wrong_value_is_refused_with_its_name() {
     for (set, words) in [
         ("imagee.tag=1", "imagee"),
         ("replicas=two", "replicas"),
+        ("crds.keep=false", "crds.keep is false and admission.enabled true"),
         (
-            "replicas=2",
+            "replicas=2,leaderElection.enabled=false",
             "replicas is 2: more than one needs leaderElection.enabled",
         ),
         ("image.digest=latest", "digest"),
@@ -161,7 +162,7 @@ fn what_this_build_of_the_chart_lacks_is_said() {
         let _ = std::fs::remove_dir_all(bare.path().join(folder));
     }
     for switch in ["admission.enabled", "prometheusRule.enabled", "dashboard.enabled"] {
-        let set = format!("{switch}=true");
+        let set = format!("admission.enabled=false,{switch}=true");
         let said = tools::template(&HELM, bare.path(), &tools::values_of("minimal"), &["--set", &set]).unwrap_err();
         assert!(
             said.contains(&format!("{switch}: this build of the chart has no")),

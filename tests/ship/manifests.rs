@@ -51,9 +51,19 @@ fn every_kustomization_is_what_the_chart_renders() {
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
     );
-    assert_eq!(cluster_wide, rendered(&["--set", "crds.keep=false"]));
+    assert_eq!(
+        cluster_wide,
+        rendered(&["--set", "crds.keep=false,admission.enabled=false"])
+    );
 
-    let mut single = rendered(&["--set", "watchNamespace=quality-officer,crds.install=false"]);
+    let mut single = rendered(&[
+        "--set",
+        "watchNamespace=quality-officer,crds.install=false,admission.enabled=false",
+    ]);
+    // Its name has the namespace's: the operator makes it.
+    single
+        .remove("Lease quality-officer/quality-officer-quality-officer")
+        .unwrap();
     let container = single
         .get_mut("Deployment quality-officer/quality-officer")
         .and_then(|deployment| deployment.pointer_mut("/spec/template/spec/containers/0"))

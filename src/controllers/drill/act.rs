@@ -129,7 +129,11 @@ impl Act<'_> {
         let images: Vec<RunningImage> = if in_place {
             let template = release::template_images(target).into_iter();
             template
-                .map(|(container, image)| RunningImage { container, image })
+                .map(|(container, image)| RunningImage {
+                    container,
+                    image,
+                    named: None,
+                })
                 .collect()
         } else {
             let running = self.gathered.running.iter();
@@ -137,6 +141,7 @@ impl Act<'_> {
                 .map(|image| RunningImage {
                     container: image.container.clone(),
                     image: image.image.clone(),
+                    named: None,
                 })
                 .collect()
         };

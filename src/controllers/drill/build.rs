@@ -110,6 +110,7 @@ pub fn fault_images(drill_uid: &str, images: &[RunningImage], checkpoint: &Check
         .map(|image| RunningImage {
             container: image.container.clone(),
             image: fault_image(&image.image, &digest),
+            named: None,
         })
         .collect()
 }
@@ -211,6 +212,7 @@ mod tests {
         RunningImage {
             container: container.into(),
             image: image.into(),
+            named: None,
         }
     }
 

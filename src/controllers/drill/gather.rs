@@ -16,7 +16,7 @@ use crate::{
         ROLLBACK_ANNOTATION, RecoveryDrill, RollbackCheckpoint,
     },
     controllers::{
-        build::{candidate, is_closed},
+        build::{candidate, is_closed, quarantine},
         checkpoints,
         context::{CallError, Context, Stores, call},
         drill::{
@@ -32,6 +32,7 @@ use crate::{
         incident::ContainerImage,
         plan::Candidate,
         policy::Policy,
+        quarantine::Quarantined,
     },
     validate,
 };
@@ -244,7 +245,7 @@ async fn obstacles(
     if let Some(incident) = open_incident(stores, &policy, &namespace) {
         found.push(Obstacle::IncidentOpen(incident));
     }
-    match choose(stores, rules, target, intent, now.as_second()) {
+    match choose(stores, rules, &quarantine(&policy), target, intent, now.as_second()) {
         Ok(candidate) => gathered.candidate = Some(candidate),
         Err(why) => found.push(Obstacle::NoCheckpoint(why)),
     }
@@ -300,6 +301,7 @@ pub fn open_incident(stores: &Stores, policy: &QualityPolicy, namespace: &str) -
 fn choose(
     stores: &Stores,
     rules: &Policy,
+    quarantine: &[Quarantined],
     target: &Deployment,
     intent: Option<&DrillIntent>,
     now: i64,
@@ -312,7 +314,7 @@ fn choose(
         .filter(|checkpoint| {
             checkpoint.spec.target_ref.name == name && checkpoint.metadata.deletion_timestamp.is_none()
         })
-        .map(|checkpoint| candidate(checkpoint, rules, now))
+        .map(|checkpoint| candidate(checkpoint, rules, quarantine, now))
         .collect();
     if let Some(intent) = intent {
         let wanted = &intent.checkpoint;

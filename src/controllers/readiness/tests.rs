@@ -60,7 +60,7 @@ fn certified() -> News {
             seconds: 12,
             created: NOW - 100,
         }),
-        tested: None,
+        ..News::default()
     }
 }
 
@@ -153,7 +153,7 @@ fn a_missing_image_stays_missing_while_its_registry_is_down() {
     assert_eq!(condition(&missing, "Ready").1, "ImageMissing");
     let down = after(missing.clone(), down(), &nothing, NOW + 120);
     assert_eq!(down, missing);
-    assert!(judge(&down, &policy(), NOW + 120).usable.is_err());
+    assert!(judge(&down, &policy(), &[], NOW + 120).usable.is_err());
 }
 
 #[test]
@@ -166,6 +166,7 @@ fn a_load_time_and_a_test_give_way_only_to_newer_ones() {
             at: tested,
             by: format!("incident-{tested}"),
         }),
+        ..News::default()
     };
     let second = after(first, good(NOW), &news(NOW - 100, NOW + 10), NOW + 20);
     let status = second.status.clone().unwrap();
@@ -180,6 +181,30 @@ fn a_load_time_and_a_test_give_way_only_to_newer_ones() {
         (Some(45), Some("incident-1800000010"))
     );
     assert_eq!(condition(&third, "Ready").1, "LoadTooSlow");
-    assert_eq!(judge(&third, &policy(), NOW + 60).usable, Ok(()));
+    assert_eq!(judge(&third, &policy(), &[], NOW + 60).usable, Ok(()));
     assert_eq!(condition(&third, "PathTested").1, "Tested");
+}
+
+#[test]
+fn a_checkpoint_whose_image_was_taken_away_is_no_place_to_go_back_to_until_it_is_released() {
+    let kept_out = Quarantined {
+        image: "registry.example/ranker:v1".into(),
+        digest: Some(format!("sha256:{}", "a".repeat(64))),
+        incident: "ranker-7f3c9".into(),
+        reason: "error rate 3.10%".into(),
+        since: NOW,
+    };
+    let news = News {
+        quarantine: vec![kept_out.clone()],
+        ..certified()
+    };
+    let barred = after(checkpoint(), good(NOW), &news, NOW);
+    let (status, reason, message) = condition(&barred, "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Quarantined"));
+    assert!(
+        message.contains("quarantined by incident ranker-7f3c9 (error rate 3.10%)"),
+        "{message}"
+    );
+    assert!(judge(&barred, &policy(), &[kept_out], NOW).usable.is_err());
+    assert_eq!(judge(&barred, &policy(), &[], NOW).usable, Ok(()));
 }

@@ -20,6 +20,7 @@ fn facts() -> Facts {
     Facts {
         revoked: false,
         unpinned: None,
+        quarantined: None,
         certified: Some(NOW - 60),
         image: found(Standing::Holds, "Verified"),
         artifacts: found(Standing::Holds, "Verified"),

@@ -5,6 +5,7 @@
 //! Tests panic with a message; the demonstration prints errors. Both wait on conditions, never on time.
 
 pub mod install;
+pub mod layout;
 pub mod operator;
 pub mod real;
 pub mod script;
@@ -12,6 +13,7 @@ pub mod space;
 pub mod tracking;
 
 pub use install::install;
+pub use layout::Layout;
 pub use operator::{Operator, OperatorOptions};
 pub use real::Node;
 pub use script::{Behaviour, Service};

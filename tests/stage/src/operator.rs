@@ -27,6 +27,8 @@ pub struct OperatorOptions {
     pub max_answer_bytes: u64,
     /// Replaces the API server's URL: a proxy, say.
     pub api_server: Option<String>,
+    /// Leads only while it holds the lease of its namespace.
+    pub leader_elect: bool,
     /// More of the configuration: `mlflowSources`, `objectStores`.
     pub more: serde_json::Value,
 }
@@ -41,6 +43,7 @@ impl OperatorOptions {
             timeout: Duration::from_secs(5),
             max_answer_bytes: 16 << 20,
             api_server: None,
+            leader_elect: false,
             more: json!({}),
         }
     }
@@ -104,6 +107,9 @@ impl Operator {
             ]);
             if let Some(namespace) = &self.options.namespace {
                 command.args(["--namespace", namespace]);
+            }
+            if self.options.leader_elect {
+                command.arg("--leader-elect");
             }
             command
                 .env("KUBECONFIG", &self.kubeconfig)

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -26,7 +25,10 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{Space, StageError};
+use crate::{
+    Space, StageError,
+    layout::{Layout, Lines},
+};
 
 /// How the pods of one image behave.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,7 @@ impl Behaviour {
 }
 
 struct Exported {
+    layout: Layout,
     behaviours: HashMap<String, Behaviour>,
     pods: HashMap<(String, String), Counting>,
 }
@@ -113,6 +116,7 @@ impl Service {
     pub async fn start(folder: PathBuf) -> Result<Self, StageError> {
         std::fs::create_dir_all(&folder).map_err(StageError::io(format!("make {}", folder.display())))?;
         let shared = Arc::new(Mutex::new(Exported {
+            layout: Layout::Http,
             behaviours: HashMap::new(),
             pods: HashMap::new(),
         }));
@@ -133,6 +137,11 @@ impl Service {
             address,
             tasks: vec![server],
         })
+    }
+
+    /// From now on the counters have the names of this server.
+    pub fn speak(&self, layout: Layout) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).layout = layout;
     }
 
     /// From now on, pods with this image behave so.
@@ -266,58 +275,26 @@ async fn metrics(State(shared): State<Shared>, Path((namespace, pod)): Path<(Str
     };
     match behaviour.instead {
         Some(Instead::Down) => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
-        Some(Instead::NotANumber | Instead::Old) | None => (StatusCode::OK, text(counting, behaviour)),
+        Some(Instead::NotANumber | Instead::Old) | None => (StatusCode::OK, text(counting, behaviour, exported.layout)),
     }
 }
 
-fn text(counting: &Counting, behaviour: &Behaviour) -> String {
-    let mut text = String::new();
-    let stamp = match behaviour.instead {
-        Some(Instead::Old) => format!(" {}", jiff::Timestamp::now().as_millisecond() - 60_000),
-        _ => String::new(),
-    };
-    let mut line = |name: &str, value: f64| {
-        let value = if behaviour.instead == Some(Instead::NotANumber) {
-            f64::NAN
-        } else {
-            value
-        };
-        let _ = writeln!(text, "{name} {value}{stamp}");
-    };
-    // Whole counts, as a client library has them.
-    let (requests, errors, slow) = (
-        counting.requests.floor(),
-        counting.errors.floor(),
-        counting.slow.floor(),
+fn text(counting: &Counting, behaviour: &Behaviour, layout: Layout) -> String {
+    let mut lines = Lines::new(behaviour.instead);
+    layout.write(
+        &mut lines,
+        counting.requests,
+        counting.errors,
+        counting.slow,
+        behaviour.in_flight,
     );
-    line("http_requests_total{code=\"200\"}", requests - errors);
-    if errors > 0.0 {
-        line("http_requests_total{code=\"500\"}", errors);
-    }
-    for edge in [
-        "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf",
-    ] {
-        let limit: f64 = edge.parse().unwrap_or(f64::INFINITY);
-        let fast = if limit >= 0.25 { requests - slow } else { 0.0 };
-        let late = if limit >= 2.5 { slow } else { 0.0 };
-        line(
-            &format!("http_request_duration_seconds_bucket{{le=\"{edge}\"}}"),
-            fast + late,
-        );
-    }
-    line("http_request_duration_seconds_count", requests);
-    line(
-        "http_request_duration_seconds_sum",
-        (requests - slow) * 0.2 + slow * 1.5,
-    );
-    line("http_requests_in_flight", behaviour.in_flight);
     if let Some(gpu) = behaviour.gpu {
-        line("DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"}", gpu * 100.0);
-        line("DCGM_FI_DEV_FB_USED{gpu=\"0\"}", 40.0);
-        line("DCGM_FI_DEV_FB_FREE{gpu=\"0\"}", 60.0);
+        lines.add("DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"}", gpu * 100.0);
+        lines.add("DCGM_FI_DEV_FB_USED{gpu=\"0\"}", 40.0);
+        lines.add("DCGM_FI_DEV_FB_FREE{gpu=\"0\"}", 60.0);
     }
-    line("scripted_seconds", counting.begin.elapsed().as_secs_f64());
-    text
+    lines.add("scripted_seconds", counting.begin.elapsed().as_secs_f64());
+    lines.text()
 }
 
 /// Makes a Deployment `ranker` of 3 pods on the fake node.

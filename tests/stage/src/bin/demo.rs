@@ -49,7 +49,7 @@ impl Tell {
 async fn run() -> Result<(), StageError> {
     let tell = Tell(Instant::now());
     let endpoints = Endpoints::from_env()?;
-    tell.step("Install: the resource definitions and the operator's rights");
+    tell.step("Install: the resource definitions, the operator's rights, the gate's admission policies");
     install(&endpoints)?;
     let space = Space::new(&endpoints, NAMESPACE).await?;
 
@@ -213,7 +213,20 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
     for line in events.filter(|line| line.contains("quality-officer")) {
         println!("          {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
     }
-    Ok(())
+    refused(tell, space, &image)
+}
+
+/// The release that was rolled back is shipped again: the gate keeps it out.
+fn refused(tell: &Tell, space: &Space, image: &str) -> Result<(), StageError> {
+    tell.step("The bad release is shipped again, as a GitOps loop would");
+    let change = format!("server={image}");
+    println!("\n          $ kubectl set image deployment/ranker {change} -n {NAMESPACE}");
+    let Err(refusal) = space.kubectl(&["set", "image", "deployment/ranker", &change]) else {
+        return Err(StageError::Unexpected("the bad release was let in again".to_owned()));
+    };
+    let words = refusal.to_string();
+    println!("          {words}");
+    expect(words.contains("is quarantined by incident"), "it is quarantined")
 }
 
 /// The second scene: a release that is fast and has no errors, and whose answers are worse.
@@ -239,6 +252,13 @@ async fn worse_answers(tell: &Tell, space: &Space, tracking: &Tracking, good: &s
             &spec.to_string(),
         ],
     )?;
+    let open = [
+        "wait",
+        "--for=condition=GateOpen",
+        "qualitypolicy/ranker",
+        "--timeout=30s",
+    ];
+    space.kubectl(&open)?;
     let template = json!({"spec": {"template": {
         "metadata": {"annotations": {RUN_ANNOTATION: run}},
         "spec": {"containers": [{"name": "server", "image": workload::image("quantised")}]},

@@ -1,0 +1,154 @@
+//! Who leads: a Lease read and judged. Pure: the time is passed in.
+//!
+//! Clocks of two machines are never compared. A lease has run out when it was *seen here* unchanged for as long as it lasts,
+//! by this process's own clock: the times that its record holds are for people.
+
+/// How long things take, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Others wait this long after the last renewal that they saw.
+    pub duration: u64,
+    /// The holder writes nothing when its last renewal began longer ago than this: well under `duration`, so that what it
+    /// sent at the last moment arrives before another leads.
+    pub renew_within: u64,
+    /// The pause between two attempts.
+    pub retry: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            duration: 15_000,
+            renew_within: 10_000,
+            retry: 2_000,
+        }
+    }
+}
+
+/// The longest time that a lease's record is believed, milliseconds: nonsense in it must not keep everybody out.
+const LONGEST: u64 = 300_000;
+
+/// What a lease says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who holds it; empty when it was given back.
+    pub holder: String,
+    /// How long it lasts after a renewal, milliseconds.
+    pub duration: u64,
+    /// When it was renewed, in the holder's words: only compared for equality.
+    pub renewed: String,
+}
+
+/// A lease as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it says.
+    pub record: Record,
+    /// Since when it has said so, milliseconds of this process's clock.
+    pub since: u64,
+}
+
+impl Seen {
+    /// A new reading: what has not changed keeps its time.
+    pub fn again(before: Option<Self>, record: Record, now: u64) -> Self {
+        match before {
+            Some(before) if before.record == record => before,
+            _ => Self { record, since: now },
+        }
+    }
+}
+
+/// What to do about the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is none: make it.
+    Create,
+    /// It is free: put one's own name in it.
+    Take,
+    /// It is one's own: renew it.
+    Renew,
+    /// Somebody else holds it.
+    StandBy,
+}
+
+/// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by.
+pub fn evaluate(seen: Option<&Seen>, identity: &str, now: u64) -> Step {
+    let Some(Seen { record, since }) = seen else {
+        return Step::Create;
+    };
+    if record.holder == identity {
+        return Step::Renew;
+    }
+    let lasts = record.duration.min(LONGEST);
+    if record.holder.is_empty() || now.saturating_sub(*since) >= lasts {
+        Step::Take
+    } else {
+        Step::StandBy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(holder: &str, renewed: &str) -> Record {
+        Record {
+            holder: holder.to_owned(),
+            duration: 15_000,
+            renewed: renewed.to_owned(),
+        }
+    }
+
+    fn seen(holder: &str, since: u64) -> Seen {
+        Seen {
+            record: record(holder, "t"),
+            since,
+        }
+    }
+
+    #[test]
+    fn each_case_has_its_step() {
+        let cases = [
+            (None, 0, Step::Create),
+            (Some(seen("me", 0)), 0, Step::Renew),
+            // One's own lease may be long past: nobody else took it.
+            (Some(seen("me", 0)), 1_000_000, Step::Renew),
+            (Some(seen("other", 1_000)), 1_000, Step::StandBy),
+            (Some(seen("other", 1_000)), 15_999, Step::StandBy),
+            (Some(seen("other", 1_000)), 16_000, Step::Take),
+            // A clock that went back says nothing.
+            (Some(seen("other", 20_000)), 1_000, Step::StandBy),
+            (Some(seen("", 1_000)), 1_000, Step::Take),
+        ];
+        for (seen, now, step) in cases {
+            assert_eq!(evaluate(seen.as_ref(), "me", now), step, "{seen:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn only_a_change_of_the_record_starts_the_wait_anew() {
+        let first = Seen::again(None, record("other", "1"), 10);
+        let same = Seen::again(Some(first.clone()), record("other", "1"), 5_000);
+        assert_eq!(same.since, 10);
+        assert_eq!(
+            Seen::again(Some(same.clone()), record("other", "2"), 6_000).since,
+            6_000
+        );
+        assert_eq!(Seen::again(Some(same), record("third", "1"), 7_000).since, 7_000);
+    }
+
+    #[test]
+    fn a_record_of_nonsense_keeps_nobody_out_for_long() {
+        let mut forever = seen("other", 0);
+        forever.record.duration = u64::MAX;
+        assert_eq!(evaluate(Some(&forever), "me", LONGEST), Step::Take);
+        forever.record.duration = 0;
+        assert_eq!(evaluate(Some(&forever), "me", 0), Step::Take);
+    }
+
+    #[test]
+    fn a_holder_stops_writing_before_another_may_lead() {
+        let terms = Terms::default();
+        assert!(terms.renew_within + 2 * terms.retry < terms.duration);
+    }
+}

@@ -1,0 +1,158 @@
+//! Two replicas: one acts, the other takes over, and one that wakes late writes nothing.
+
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::http::Method;
+use quality_officer::{api::IncidentState, core::lease::Terms};
+use stage::{Operator, OperatorOptions};
+
+use crate::{
+    proxy::{Act, Proxy},
+    scene::{Scene, bad, good, quick, space},
+};
+
+/// What one replica asked to be changed, leases apart.
+type Writes = Arc<Mutex<Vec<String>>>;
+
+/// A guarded release with two replicas, the first of which leads.
+struct Pair {
+    scene: Scene,
+    first: (Proxy, Writes),
+    second: (Proxy, Writes),
+    standby: Operator,
+}
+
+impl Pair {
+    async fn set(namespace: &str) -> Self {
+        let space = space(namespace).await;
+        let (first, second) = (recorded(&space).await, recorded(&space).await);
+        let options = |proxy: &Proxy| OperatorOptions {
+            api_server: Some(proxy.url()),
+            leader_elect: true,
+            ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
+        };
+        let targets = space.endpoints.prometheus_targets.clone();
+        let (leader, follower) = (options(&first.0), options(&second.0));
+        let scene = Scene::set(space, targets, leader).await.guard(&quick()).await;
+        let folder = scene.space.folder().join("standby");
+        let standby = Operator::start(&scene.space.endpoints, &folder, follower).unwrap();
+        Self {
+            scene,
+            first,
+            second,
+            standby,
+        }
+    }
+
+    /// Waits until the second replica leads; how long that took.
+    async fn taken_over(&self) -> Duration {
+        let since = Instant::now();
+        let leads = || async { Ok(self.standby.counter("quality_officer_leads")) };
+        let space = &self.scene.space;
+        space
+            .poll("the other replica leads", Duration::from_secs(60), leads, |leads| {
+                *leads > 0.0
+            })
+            .await
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.standby.log_tail()));
+        since.elapsed()
+    }
+
+    /// The bad release goes back once, by the second replica alone.
+    async fn ends_well(&self) {
+        self.scene.incident(IncidentState::Recovered).await;
+        assert_eq!(self.scene.runs().await, good());
+        assert_eq!(self.scene.revision().await, "3");
+        let by_the_second = self.second.1.lock().unwrap().clone();
+        assert!(
+            by_the_second
+                .iter()
+                .any(|write| write.starts_with("PATCH") && write.contains("/deployments/ranker")),
+            "{by_the_second:#?}"
+        );
+    }
+}
+
+async fn recorded(space: &stage::Space) -> (Proxy, Writes) {
+    let authority = space.endpoints.certificate_authority.clone();
+    let authority = authority.expect("a control plane of the bed's own");
+    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await;
+    let writes = Writes::default();
+    let record = writes.clone();
+    proxy.rule(move |asked| {
+        if asked.method != Method::GET && !asked.path.contains("/leases") {
+            record.lock().unwrap().push(format!("{} {}", asked.method, asked.path));
+        }
+        Act::Forward
+    });
+    (proxy, writes)
+}
+
+fn signal(operator: &Operator, signal: &str) {
+    let id = operator.id().unwrap().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+/// A lease runs out, the other replica looks again after its pause, and some more for a busy machine.
+fn takeover_limit() -> Duration {
+    Duration::from_millis(Terms::default().duration) + Duration::from_secs(5)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stands_by_writes_nothing_and_takes_over_from_one_that_was_killed() {
+    let mut pair = Pair::set("leader-killed").await;
+    assert!(
+        pair.standby.log_tail().contains("standing by"),
+        "{}",
+        pair.standby.log_tail()
+    );
+    pair.scene.looks(3.0).await;
+    assert_eq!(*pair.second.1.lock().unwrap(), Vec::<String>::new());
+    pair.scene.operator.kill();
+    pair.scene.ship(&bad()).await;
+    let took = pair.taken_over().await;
+    assert!(took <= takeover_limit(), "{took:?}");
+    pair.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_leader_that_wakes_after_its_lease_writes_nothing_and_ends() {
+    let mut pair = Pair::set("leader-paused").await;
+    signal(&pair.scene.operator, "-STOP");
+    pair.scene.ship(&bad()).await;
+    pair.taken_over().await;
+    let before = pair.first.1.lock().unwrap().len();
+    // It wakes in the middle of the other's rollback.
+    pair.scene
+        .incidents("the other replica opens the incident", |all| !all.is_empty())
+        .await;
+    signal(&pair.scene.operator, "-CONT");
+    let end = Instant::now() + Duration::from_secs(30);
+    while pair.scene.operator.is_running() {
+        assert!(Instant::now() < end, "{}", pair.scene.operator.log_tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pair.ends_well().await;
+    let after = pair.first.1.lock().unwrap()[before..].to_vec();
+    assert_eq!(after, Vec::<String>::new(), "written after it woke");
+    assert!(
+        pair.scene.operator.log_tail().contains("is lost"),
+        "{}",
+        pair.scene.operator.log_tail()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_told_to_stop_gives_the_lease_back() {
+    let pair = Pair::set("leader-stopped").await;
+    signal(&pair.scene.operator, "-TERM");
+    // Within two looks of the default interval, far from the time that a lease takes to run out.
+    let took = pair.taken_over().await;
+    assert!(took < Duration::from_millis(Terms::default().duration) / 2, "{took:?}");
+    pair.scene.ship(&bad()).await;
+    pair.ends_well().await;
+}

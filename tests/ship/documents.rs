@@ -14,6 +14,7 @@ const NO_REASONS: &[&str] = &[
     "CheckpointReady",
     "DrillScheduled",
     "EvidenceComplete",
+    "GateOpen",
     "ImageAvailable",
     "LoadTime",
     "LoggedBack",

@@ -1,6 +1,7 @@
 use serde_json::json;
 
-use super::*;
+use super::{table::WIDTH, *};
+use crate::api::{QualityPolicy, QualityReport};
 
 fn report_object() -> QualityReport {
     serde_json::from_value(json!({

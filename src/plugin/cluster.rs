@@ -1,0 +1,147 @@
+//! The connection to a cluster, and why a question has no answer.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
+
+/// Why a question has no answer. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// No usable kubeconfig.
+    #[error("no cluster: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// The client could not be made.
+    #[error("no client for the cluster: {0}")]
+    Client(kube::Error),
+    /// The definitions are not installed.
+    #[error("this cluster has no {0}: install the definitions with `kubectl apply --server-side -f crds/`")]
+    NotInstalled(String),
+    /// Rights are missing.
+    #[error("you may not {verb} {what} in {namespace}: ask for that right")]
+    Forbidden {
+        /// The verb.
+        verb: &'static str,
+        /// The plural.
+        what: String,
+        /// `namespace …`, or all of them.
+        namespace: String,
+    },
+    /// There is no such object.
+    #[error("there is no {kind} {name} in namespace {namespace}")]
+    NotFound {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// An incident that does not wait for an approval.
+    #[error("incident {0} is {1}: only one that is AwaitingApproval or Halted can be approved")]
+    NotWaiting(String, &'static str),
+    /// A rollback without a postmortem.
+    #[error("incident {0} has no postmortem: it was not rolled back, or has not ended")]
+    NoPostmortem(String),
+    /// Anything else.
+    #[error("the API server: {0}")]
+    Api(kube::Error),
+}
+
+/// A cluster and the namespaces that are meant.
+pub struct Cluster {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) all: bool,
+}
+
+type Namespaced = NamespaceResourceScope;
+
+impl Cluster {
+    /// By the kubeconfig, a context of it, and a namespace or all of them.
+    pub async fn connect(context: Option<String>, namespace: Option<String>, all: bool) -> Result<Self, PluginError> {
+        let kubeconfig = Kubeconfig::read()?;
+        let options = KubeConfigOptions {
+            context,
+            ..KubeConfigOptions::default()
+        };
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(PluginError::Client)?;
+        Ok(Self { client, namespace, all })
+    }
+
+    pub(super) fn api<K: Resource<DynamicType = (), Scope = Namespaced>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) fn failed<K: Resource<DynamicType = ()>>(
+        &self,
+        verb: &'static str,
+        name: &str,
+        error: kube::Error,
+    ) -> PluginError {
+        let code = match &error {
+            kube::Error::Api(status) => status.code,
+            _ => 0,
+        };
+        match code {
+            403 => PluginError::Forbidden {
+                verb,
+                what: K::plural(&()).into_owned(),
+                namespace: if self.all && verb == "list" {
+                    "all namespaces".to_owned()
+                } else {
+                    format!("namespace {}", self.namespace)
+                },
+            },
+            404 if name.is_empty() || error.to_string().contains("page not found") => {
+                PluginError::NotInstalled(K::plural(&()).into_owned())
+            }
+            404 => PluginError::NotFound {
+                kind: K::kind(&()).into_owned(),
+                name: name.to_owned(),
+                namespace: self.namespace.clone(),
+            },
+            _ => PluginError::Api(error),
+        }
+    }
+
+    /// All objects of a kind, by namespace and name.
+    pub async fn list<K>(&self) -> Result<Vec<K>, PluginError>
+    where
+        K: Resource<DynamicType = (), Scope = Namespaced> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api: Api<K> = if self.all {
+            Api::all(self.client.clone())
+        } else {
+            self.api()
+        };
+        let list = api.list(&ListParams::default()).await;
+        let mut items = list.map_err(|error| self.failed::<K>("list", "", error))?.items;
+        items.sort_by_key(|item| (item.namespace(), item.name_any()));
+        Ok(items)
+    }
+
+    /// One object.
+    pub async fn get<K>(&self, name: &str) -> Result<K, PluginError>
+    where
+        K: Resource<DynamicType = (), Scope = Namespaced> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let found = self.api::<K>().get(name).await;
+        found.map_err(|error| self.failed::<K>("get", name, error))
+    }
+
+    /// Changes one object by a merge patch.
+    pub(super) async fn patch<K>(&self, name: &str, patch: &serde_json::Value) -> Result<K, PluginError>
+    where
+        K: Resource<DynamicType = (), Scope = Namespaced> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let api = self.api::<K>();
+        let done = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        done.map_err(|error| self.failed::<K>("patch", name, error))
+    }
+}

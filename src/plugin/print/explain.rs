@@ -1,0 +1,80 @@
+//! Why a verdict is what it is.
+
+use std::fmt::Write;
+
+use super::table::{or_dash, wrapped};
+use crate::{
+    api::{QualityPolicy, TriggerStatus},
+    core::words::UNKNOWN,
+};
+
+/// Why a policy's verdict is what it is: each trigger with its evidence, and what would change it.
+pub fn explain(policy: &QualityPolicy) -> String {
+    let status = policy.status.clone().unwrap_or_default();
+    let mut text = String::new();
+    for condition in status.conditions.iter().filter(|condition| condition.status != "True") {
+        text.push_str(&wrapped(&format!(
+            "{} is {}, {}: {}",
+            condition.type_, condition.status, condition.reason, condition.message
+        )));
+    }
+    if status.triggers.is_empty() {
+        text.push_str("Nothing is judged now.\n");
+        return text;
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let rate = policy.spec.judgement.false_rollback_rate.as_str();
+    let per = policy.spec.judgement.per.as_str();
+    let blocks = status
+        .release
+        .as_ref()
+        .map_or(0, |release| release.design_effects.blocks);
+    for trigger in &status.triggers {
+        text.push_str(&explained(trigger, rate, per, blocks));
+    }
+    text
+}
+
+fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> String {
+    let since = trigger
+        .since
+        .as_ref()
+        .map(|at| format!(" since {}", at.0.strftime("%H:%M:%S UTC")));
+    let mut text = format!(
+        "{:<15} {}{}   evidence {}, acts at {}\n",
+        trigger.name,
+        trigger.verdict.to_uppercase(),
+        since.unwrap_or_default(),
+        trigger.evidence,
+        trigger.needs
+    );
+    if trigger.n > 0 {
+        let _ = writeln!(
+            text,
+            "  now {} (CI95 {}, n = {}), limit {}",
+            trigger.value, trigger.ci95, trigger.n, trigger.limit
+        );
+    } else {
+        let _ = writeln!(text, "  not known: {}", or_dash(&trigger.reason));
+    }
+    if trigger.design_effect != UNKNOWN && trigger.n > 0 {
+        let source = if blocks == 0 {
+            "the cautious start value: this service has no history yet".to_owned()
+        } else {
+            format!("from {blocks} blocks of 5 minutes of this service")
+        };
+        let _ = writeln!(text, "  design effect {}, {source}", trigger.design_effect);
+    }
+    if trigger.verdict == "Breach" && trigger.design_effect != UNKNOWN {
+        let _ = writeln!(
+            text,
+            "  why it acts: at most {rate} of healthy releases reach this evidence within {per}"
+        );
+    }
+    if !trigger.note.is_empty() {
+        let _ = writeln!(text, "  {}", trigger.note);
+    }
+    text
+}

@@ -11,6 +11,7 @@ mod incident;
 mod metrics;
 mod policy;
 mod report;
+mod snapshot;
 mod value;
 
 pub use checkpoint::*;
@@ -20,6 +21,7 @@ pub use incident::*;
 pub use metrics::*;
 pub use policy::*;
 pub use report::*;
+pub use snapshot::*;
 pub use value::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -37,6 +39,10 @@ pub const ROLLBACK_ANNOTATION: &str = "quality-officer.dev/rollback";
 /// Set to `true` on an incident by a person to let a prepared rollback go ahead.
 pub const APPROVE_ANNOTATION: &str = "quality-officer.dev/approve";
 
+/// Set on a policy by a person who asks for a rollback now: `{"at": "2026-11-24T03:00:00Z", "to": CHECKPOINT, "reason":
+/// TEXT}`.
+pub const REQUEST_ANNOTATION: &str = "quality-officer.dev/rollback-request";
+
 /// On a Deployment under drill: which drill, when its fault began, and the images to put back.
 pub const DRILL_ANNOTATION: &str = "quality-officer.dev/drill";
 /// On a shadow and its pods, and on nothing else: the drill that made it.
@@ -51,10 +57,13 @@ pub const RUN_ANNOTATION: &str = "mlflow.org/run-id";
 /// On a pod template: the commit that the release was built from.
 pub const COMMIT_ANNOTATION: &str = "quality-officer.dev/git-commit";
 
-/// Label on incidents, checkpoints, drills and reports: the policy that they belong to.
+/// Label on incidents, checkpoints, drills, reports and their snapshots: the policy that they belong to.
 pub const POLICY_LABEL: &str = "quality-officer.dev/policy";
 /// Label on incidents and checkpoints: the Deployment that they are about.
 pub const TARGET_LABEL: &str = "quality-officer.dev/target";
+
+/// Label on snapshots of a report: why they were taken, `Review` or `Incident`.
+pub const SNAPSHOT_LABEL: &str = "quality-officer.dev/snapshot-of";
 
 /// Every CustomResourceDefinition, in the order of their kinds' names.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
@@ -62,6 +71,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         QualityIncident::crd(),
         QualityPolicy::crd(),
         QualityReport::crd(),
+        QualityReportSnapshot::crd(),
         RecoveryDrill::crd(),
         RollbackCheckpoint::crd(),
     ]

@@ -3,6 +3,7 @@
 //! update touch the network.
 
 mod apply;
+mod bounds;
 pub(crate) mod build;
 mod checkpoints;
 mod context;
@@ -17,8 +18,10 @@ pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;
 mod reporting;
+mod request;
 mod rollback;
 mod run;
+mod snapshot;
 mod status;
 mod verification;
 

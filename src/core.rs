@@ -10,6 +10,7 @@ pub mod quality;
 pub mod readiness;
 pub mod report;
 pub mod retention;
+pub mod review;
 pub mod sample;
 pub mod simulate;
 pub mod stats;

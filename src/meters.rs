@@ -41,6 +41,8 @@ pub struct Meters {
     pub reconciles: Counter,
     /// End of the newest look of any policy, unix seconds.
     pub last_look: Gauge<f64, AtomicU64>,
+    /// Rollbacks that a person asked for, by what became of the request.
+    pub requests: Family<KindLabel, Counter>,
     /// Writes to the API server, by what is written.
     pub writes: Family<KindLabel, Counter>,
 }
@@ -56,6 +58,7 @@ impl Default for Meters {
             reconcile_errors: Family::default(),
             reconciles: Counter::default(),
             last_look: Gauge::default(),
+            requests: Family::default(),
             writes: Family::default(),
             registry: Registry::default(),
         };
@@ -77,6 +80,11 @@ impl Default for Meters {
             "last_look_timestamp_seconds",
             "End of the newest look of any policy",
             meters.last_look.clone(),
+        );
+        registry.register(
+            "rollback_requests",
+            "Rollbacks that a person asked for",
+            meters.requests.clone(),
         );
         registry.register("writes", "Writes to the API server", meters.writes.clone());
         Self { registry, ..meters }

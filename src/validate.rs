@@ -138,6 +138,7 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
             })?,
         rto: span(&spec.recovery.rto, "recovery.rto", 7.0 * DAY)?,
         rpo: span(&spec.recovery.rpo, "recovery.rpo", 7.0 * DAY)?,
+        review: span(&spec.report.review, "report.review", 30.0 * DAY)?.max(60),
     };
     if policy.streaming_triggers() == 0 {
         return Err(Invalid::Range {

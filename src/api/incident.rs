@@ -56,6 +56,10 @@ pub struct QualityIncidentSpec {
     /// Short digest of the first image to go back to; empty when there is none.
     #[serde(default)]
     pub to: String,
+    /// The request that it was opened for, where a person asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub request: Option<String>,
     /// The MLflow run that the release in breach comes from, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -71,6 +71,9 @@ pub struct QualityPolicySpec {
     /// When the way back is rehearsed. Without it no drill is scheduled; one that is created by hand takes place all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSchedule>,
+    /// How often the report is reviewed, and how many of its snapshots are kept.
+    #[serde(default)]
+    pub report: ReportReview,
 }
 
 /// The name of an object in the same namespace.
@@ -370,6 +373,30 @@ impl Default for RecoveryObjectives {
     }
 }
 
+/// How often the report is reviewed, and how many of its snapshots are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.review.endsWith('d') ? duration(self.review.replace('d', 'h')) >= duration('1h') && duration(self.review.replace('d', 'h')) <= duration('30h') : duration(self.review) >= duration('1m') && duration(self.review) <= duration('720h')", "message": "report review must lie between 1m and 30d"},
+    {"rule": "!self.review.endsWith('ms')", "message": "report review must be whole seconds"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportReview {
+    /// The time between two reviews, which lie on a grid in UTC: `24h` is at midnight. At each a snapshot of the report is taken.
+    pub review: Span,
+    /// How many snapshots of reviews are kept, and how many of incidents that ended.
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: i32,
+}
+
+impl Default for ReportReview {
+    fn default() -> Self {
+        Self {
+            review: "24h".into(),
+            keep: 14,
+        }
+    }
+}
+
 /// When and where the way back is rehearsed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -434,6 +461,26 @@ pub struct QualityPolicyStatus {
     /// When the next drill is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillDue>,
+    /// What became of the last request to roll back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_request: Option<RequestAnswer>,
+}
+
+/// What became of a person's request to roll back; each is answered once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestAnswer {
+    /// Which request: a hash of the annotation's value.
+    pub id: String,
+    /// Whether an incident was opened for it.
+    pub accepted: bool,
+    /// Why not, or what happens now.
+    pub message: String,
+    /// The incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// When it was answered.
+    pub at: Time,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

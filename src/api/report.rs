@@ -75,6 +75,9 @@ pub struct QualityReportStatus {
     pub sections: Vec<crate::core::report::strict::Section>,
     /// Its last line.
     pub last_line: String,
+    /// The newest review that a snapshot was taken at, or that was over when the report began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviewed_at: Option<Time>,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,

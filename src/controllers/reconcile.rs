@@ -21,7 +21,7 @@ use crate::{
         evidence::Question,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, release, reporting,
+        log_back, release, reporting, request,
         status::{self, NotReady},
     },
     core::{
@@ -199,7 +199,7 @@ async fn judge_and_act(
         .iter()
         .map(|checkpoint| build::candidate(checkpoint, &rules, now.as_second()))
         .collect();
-    let observed = observed(gathered, judged, candidates, complete, now);
+    let observed = observed(policy, gathered, judged, candidates, complete, now);
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);
     let plan = plan(&rules, &verdict, &observed);
@@ -231,8 +231,8 @@ async fn judge_and_act(
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    wrote |= log_back::log_back(context, policy, gathered, now).await?;
     let drills = drill::schedule::of_policy(&context.stores, policy);
+    wrote |= log_back::log_back(context, policy, gathered, &drills, now).await?;
     let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
     let found = reporting::reported(
@@ -249,8 +249,7 @@ async fn judge_and_act(
         },
         now,
     );
-    let report = gathered.report.as_ref();
-    wrote |= status::update(context, policy, report, judged, &found, &scheduled, now).await?;
+    wrote |= status::update(context, policy, gathered, judged, &found, &scheduled, now).await?;
     Ok(wrote)
 }
 
@@ -425,6 +424,7 @@ async fn start(
 }
 
 fn observed(
+    policy: &QualityPolicy,
     gathered: &Gathered,
     judged: &Judged,
     candidates: Vec<Candidate>,
@@ -447,6 +447,7 @@ fn observed(
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
         last_rollback: gathered.last_rollback,
+        request: request::pending(policy, &gathered.incidents),
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Trigger {
     GpuMemory,
     /// No usable metric while pods run.
     Blind,
+    /// A person, who asked for a rollback.
+    Requested,
 }
 
 impl Trigger {
@@ -33,6 +35,7 @@ impl Trigger {
             Self::GpuUtilization => "GpuUtilization",
             Self::GpuMemory => "GpuMemory",
             Self::Blind => "Blind",
+            Self::Requested => "Requested",
         }
     }
 
@@ -46,6 +49,7 @@ impl Trigger {
             Self::GpuUtilization => "GPU utilization",
             Self::GpuMemory => "GPU memory",
             Self::Blind => "no usable metrics",
+            Self::Requested => "a person's request",
         }
     }
 }

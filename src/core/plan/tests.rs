@@ -97,6 +97,7 @@ fn observed() -> Observed {
         candidates: vec![candidate("good", 'a', NOW - 100)],
         incident: None,
         last_rollback: None,
+        request: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod context;
 mod drill;
 mod events;
 mod evidence;
+mod figures;
 mod gather;
 mod judged;
 mod log_back;
@@ -25,5 +26,6 @@ mod snapshot;
 mod status;
 mod verification;
 
+pub(crate) use build::label;
 pub use context::{Context, Stores};
 pub use run::run;

@@ -5,6 +5,8 @@ mod act;
 mod answer;
 pub mod arguments;
 mod cluster;
+mod colour;
+mod complete;
 pub mod print;
 
 pub use answer::answer;

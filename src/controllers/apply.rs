@@ -208,6 +208,10 @@ impl Act<'_> {
             return Ok(Done::Wrote);
         }
         let status = changed.status.unwrap_or_default();
+        if advance.to.is_closed() {
+            let escalated = conditions::is_true(&status.conditions, "Escalated");
+            self.context.meters.ended(incident.spec.trigger, advance.to, escalated);
+        }
         if let Some((warning, reason)) = event(advance.to) {
             let note = if advance.to == IncidentState::Recovered {
                 self.recovered(incident.spec.trigger, &status)

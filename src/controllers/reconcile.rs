@@ -181,9 +181,11 @@ async fn judge_and_act(
     let rules = judged.subject.policy.clone();
     let before = judged.last_look();
     judged.catch_up(source, grid, replicas(gathered)).await;
-    if judged.last_look() != before {
-        context.meters.looks.inc();
-        context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
+    if let Some(instant) = judged.last_look().filter(|instant| Some(*instant) != before) {
+        let lag = Timestamp::now().as_millisecond() as f64 / 1_000.0 - instant as f64;
+        let allowed = rules.false_rollback_rate / rules.period;
+        let uid = policy.uid().unwrap_or_default();
+        context.meters.look(&uid, instant, before, lag, allowed);
     }
     let complete = release::rollout_complete(&gathered.deployment);
     let some_ready = replicas(gathered).ready > 0;

@@ -25,6 +25,18 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ErrorRate,
+        Self::Latency,
+        Self::Throughput,
+        Self::Compliance,
+        Self::GpuUtilization,
+        Self::GpuMemory,
+        Self::Blind,
+        Self::Requested,
+    ];
+
     /// Its name, as the API spells it.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! The connection to a cluster, and why a question has no answer.
 
+use std::{error::Error, time::Duration};
+
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -7,6 +9,13 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use serde::de::DeserializeOwned;
+
+use super::arguments::Connection;
+use crate::{
+    api::{POLICY_LABEL, QualityReportSnapshot},
+    controllers::label,
+    transfer::TransferError,
+};
 
 /// Why a question has no answer. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +55,27 @@ pub enum PluginError {
     /// A rollback without a postmortem.
     #[error("incident {0} has no postmortem: it was not rolled back, or has not ended")]
     NoPostmortem(String),
+    /// The operator, or this plugin, does not do what was asked.
+    #[error("{0}")]
+    Refused(String),
+    /// The operator did not answer.
+    #[error("{0}")]
+    Unanswered(String),
+    /// A file of ours could not be read or written.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+    /// Checkpoints could not be written or read.
+    #[error("{0}")]
+    Transfer(#[from] TransferError),
+    /// An object cannot be printed.
+    #[error("cannot be printed: {0}")]
+    Print(String),
+    /// Who asks is nobody.
+    #[error("the API server at {0} does not know who you are: log in, or name another --context")]
+    Unauthorized(String),
+    /// Nobody answers.
+    #[error("the API server at {0} cannot be reached: {1}")]
+    Unreachable(String, String),
     /// Anything else.
     #[error("the API server: {0}")]
     Api(kube::Error),
@@ -56,28 +86,42 @@ pub struct Cluster {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) all: bool,
+    server: String,
 }
 
 type Namespaced = NamespaceResourceScope;
 
 impl Cluster {
     /// By the kubeconfig, a context of it, and a namespace or all of them.
-    pub async fn connect(context: Option<String>, namespace: Option<String>, all: bool) -> Result<Self, PluginError> {
-        let kubeconfig = Kubeconfig::read()?;
+    pub async fn connect(connection: Connection) -> Result<Self, PluginError> {
+        let kubeconfig = match &connection.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path)?,
+            None => Kubeconfig::read()?,
+        };
         let options = KubeConfigOptions {
-            context,
+            context: connection.context,
             ..KubeConfigOptions::default()
         };
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        // A person sees at once that the API server does not answer.
+        config.connect_timeout = Some(Duration::from_secs(10));
+        config.default_retry = false;
+        let server = config.cluster_url.to_string();
+        let namespace = connection.namespace.unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(PluginError::Client)?;
-        Ok(Self { client, namespace, all })
+        Ok(Self {
+            client,
+            namespace,
+            all: connection.all_namespaces,
+            server,
+        })
     }
 
     pub(super) fn api<K: Resource<DynamicType = (), Scope = Namespaced>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// What a failed call means to a person.
     pub(super) fn failed<K: Resource<DynamicType = ()>>(
         &self,
         verb: &'static str,
@@ -106,8 +150,21 @@ impl Cluster {
                 name: name.to_owned(),
                 namespace: self.namespace.clone(),
             },
+            401 => PluginError::Unauthorized(self.server.clone()),
+            0 => PluginError::Unreachable(self.server.clone(), cause(&error)),
             _ => PluginError::Api(error),
         }
+    }
+
+    /// The snapshots of a policy's report, newest first.
+    pub async fn snapshots(&self, policy: &str) -> Result<Vec<QualityReportSnapshot>, PluginError> {
+        let of_policy = ListParams::default().labels(&format!("{POLICY_LABEL}={}", label(policy)));
+        let list = self.api::<QualityReportSnapshot>().list(&of_policy).await;
+        let mut items = list
+            .map_err(|error| self.failed::<QualityReportSnapshot>("list", "", error))?
+            .items;
+        items.sort_by_key(|snapshot| std::cmp::Reverse((snapshot.spec.at.0, snapshot.name_any())));
+        Ok(items)
     }
 
     /// All objects of a kind, by namespace and name.
@@ -144,4 +201,13 @@ impl Cluster {
         let done = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         done.map_err(|error| self.failed::<K>("patch", name, error))
     }
+}
+
+/// The innermost cause of a failed connection: the others only say that there was one.
+fn cause(error: &kube::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }

@@ -6,8 +6,8 @@ mod report;
 mod table;
 
 pub use explain::explain;
-pub use lists::{checkpoints, incidents};
-pub use report::{markdown, report};
+pub use lists::{checkpoints, incidents, snapshots};
+pub use report::{as_report, markdown, report};
 
 #[cfg(test)]
 #[path = "print/tests.rs"]

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::scene::{Scene, bad, good, policy};
 
 /// The plugin in the scene's namespace: whether it succeeded, and what it said.
-fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
+pub fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
         .args(arguments)
         .args(["-n", &scene.space.namespace])
@@ -19,7 +19,7 @@ fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-fn said(scene: &Scene, arguments: &[&str]) -> String {
+pub fn said(scene: &Scene, arguments: &[&str]) -> String {
     let (succeeded, text) = quality(scene, arguments);
     assert!(succeeded, "{arguments:?}: {text}");
     text
@@ -54,7 +54,7 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
         "{last}"
     );
     let data: serde_json::Value = serde_json::from_str(&said(&scene, &["report", "-o", "json"])).unwrap();
-    assert_eq!(data[0]["status"]["verdict"], "BREACH");
+    assert_eq!(data["items"][0]["status"]["verdict"], "BREACH");
 
     let why = said(&scene, &["explain", "ranker"]);
     assert!(
@@ -85,6 +85,35 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
     assert!(exported("postmortem_report.md").contains(&name));
     assert_eq!(exported("recovery_test.json"), "{\n  \"drills\": []\n}\n");
     assert_eq!(exported("weekly_validation.log"), "");
+    assert!(exported("checkpoint_registry.yaml").contains(&good()));
+    // What was written is read back: here as it is there already.
+    let registry = folder.join("checkpoint_registry.yaml");
+    let imported = said(&scene, &["import", "-f", registry.to_str().unwrap()]);
+    assert!(
+        imported.starts_with("rollbackcheckpoint/ranker-") && imported.ends_with(" unchanged\n"),
+        "{imported}"
+    );
+    completes(&scene, &name);
+}
+
+/// As kubectl's own completion asks.
+fn completes(scene: &Scene, incident: &str) {
+    let asked = |words: &[&str]| {
+        let namespace = scene.space.namespace.as_str();
+        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+            .args(["__complete", "-n", namespace])
+            .args(words)
+            .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        asked(&["postmortem", "ran"]),
+        format!("{incident}\tErrorRate Recovered\n:4\n")
+    );
+    assert!(asked(&["explain", ""]).starts_with("ranker\t"));
+    assert!(asked(&["rollback", "ranker", "--to", ""]).starts_with("ranker-"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ mod compliance;
 mod doubt;
 #[path = "tests/properties.rs"]
 mod properties;
+#[path = "tests/request.rs"]
+mod request;
 
 const NOW: i64 = 10_000;
 

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::table::{or_dash, wrapped};
+use super::table::{folded, or_dash, wrapped};
 use crate::{
     api::{QualityPolicy, TriggerStatus},
-    core::words::UNKNOWN,
+    core::words::{UNKNOWN, thousands},
 };
 
 /// Why a policy's verdict is what it is: each trigger with its evidence, and what would change it.
@@ -54,7 +54,10 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
         let _ = writeln!(
             text,
             "  now {} (CI95 {}, n = {}), limit {}",
-            trigger.value, trigger.ci95, trigger.n, trigger.limit
+            trigger.value,
+            trigger.ci95,
+            thousands(trigger.n as f64),
+            trigger.limit
         );
     } else {
         let _ = writeln!(text, "  not known: {}", or_dash(&trigger.reason));
@@ -74,7 +77,30 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
         );
     }
     if !trigger.note.is_empty() {
-        let _ = writeln!(text, "  {}", trigger.note);
+        text.push_str(&folded(&trigger.note, "  ", "  "));
     }
+    text.push_str(&folded(&change(trigger), "  what would change it: ", "  "));
     text
+}
+
+/// What would change a verdict.
+fn change(trigger: &TriggerStatus) -> String {
+    let by_run = trigger.name == "Compliance";
+    match trigger.verdict.as_str() {
+        "Healthy" if by_run => "another evaluation of the run, or another release".to_owned(),
+        "Healthy" => format!(
+            "values beyond {} until the evidence grows from {} to {}",
+            trigger.limit, trigger.evidence, trigger.needs
+        ),
+        "Breach" if by_run => "a release whose run compares better".to_owned(),
+        "Breach" => format!(
+            "new requests within {}, of this release or of another one",
+            trigger.limit
+        ),
+        "Undetermined" => format!(
+            "more requests: of {} it cannot be told yet on which side of {} it is",
+            trigger.value, trigger.limit
+        ),
+        _ => "a usable answer of the metrics source; until then nothing is decided on it".to_owned(),
+    }
 }

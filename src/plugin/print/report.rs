@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use kube::ResourceExt;
 
-use super::table::{or_dash, table, wrapped};
+use super::table::{Table, or_dash, wrapped};
 use crate::{
-    api::{QualityReport, QualityReportStatus},
+    api::{QualityReport, QualityReportSnapshot, QualityReportSpec, QualityReportStatus},
     core::report::strict,
 };
 
@@ -21,25 +21,19 @@ pub fn report(report: &QualityReport) -> String {
         or_dash(&status.slos),
         or_dash(&status.rollback)
     );
-    let rows: Vec<Vec<String>> = status
-        .slo_summary
-        .iter()
-        .map(|slo| {
-            vec![
-                slo.slo.clone(),
-                slo.status.clone(),
-                slo.target.clone(),
-                slo.current.clone(),
-            ]
-        })
-        .collect();
-    text.push_str(&table(&["SLO", "STATUS", "TARGET", "CURRENT"], &rows));
+    let mut table = Table::new(&["SLO", "STATUS", "TARGET", "CURRENT"]);
+    for slo in &status.slo_summary {
+        let cells = [&slo.slo, &slo.status, &slo.target, &slo.current];
+        table.row(None, cells.map(Clone::clone).into());
+    }
+    text.push_str(&table.text("Nothing was judged yet.\n"));
     if !status.findings.is_empty() {
         text.push_str("\nFindings\n");
         for finding in &status.findings {
             text.push_str(&wrapped(finding));
         }
     }
+    // Exactly as it is, however long.
     let _ = write!(text, "\n{}\n", status.last_line);
     text
 }
@@ -55,4 +49,15 @@ pub fn markdown(report: &QualityReport) -> String {
         written.as_deref().unwrap_or("not written yet")
     );
     strict::markdown(&title, &status.sections, &status.last_line)
+}
+
+/// The report that a snapshot holds.
+pub fn as_report(snapshot: &QualityReportSnapshot) -> QualityReport {
+    let spec = QualityReportSpec {
+        policy_ref: snapshot.spec.policy_ref.clone(),
+    };
+    let mut report = QualityReport::new(&snapshot.spec.policy_ref.name, spec);
+    report.metadata.namespace = snapshot.namespace();
+    report.status = Some(snapshot.spec.report.clone());
+    report
 }

@@ -7,7 +7,9 @@ pub mod arguments;
 mod cluster;
 mod colour;
 mod complete;
+mod page;
 pub mod print;
 
 pub use answer::answer;
 pub use cluster::{Cluster, PluginError};
+pub use page::page;

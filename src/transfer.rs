@@ -118,12 +118,17 @@ pub async fn export(client: Client, namespace: &str, target: Option<&str>) -> Re
         .items;
     all.retain(|checkpoint| target.is_none_or(|target| checkpoint.spec.target_ref.name == target));
     all.sort_by_key(ResourceExt::name_any);
-    if all.len() > MOST_CHECKPOINTS {
+    written(&all)
+}
+
+/// Checkpoints as YAML, in the order given.
+pub fn written(checkpoints: &[RollbackCheckpoint]) -> Result<String, TransferError> {
+    if checkpoints.len() > MOST_CHECKPOINTS {
         return Err(TransferError::TooMany);
     }
     let registry = CheckpointRegistry {
         version: 1,
-        checkpoints: all.iter().map(registered).collect(),
+        checkpoints: checkpoints.iter().map(registered).collect(),
     };
     serde_saphyr::to_string(&registry).map_err(|error| TransferError::Yaml(error.to_string()))
 }

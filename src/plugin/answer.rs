@@ -4,7 +4,6 @@ use std::{fmt::Debug, path::Path, time::Duration};
 
 use kube::{Resource, ResourceExt, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
 
 use super::{
     Cluster, PluginError,
@@ -71,6 +70,10 @@ pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
     })
 }
 
+fn printed(text: Result<String, String>) -> Result<String, PluginError> {
+    text.map_err(PluginError::Print)
+}
+
 fn painted(text: String, is_for_people: bool) -> String {
     if is_for_people && colour::wanted() {
         colour::coloured(&text)
@@ -91,8 +94,8 @@ async fn reports(cluster: &Cluster, name: Option<&str>, output: Output) -> Resul
         }
         Output::Text => Ok(joined(print::report)),
         Output::Markdown => Ok(joined(print::markdown)),
-        Output::Json => objects(&reports, name.is_some(), json_text),
-        Output::Yaml => objects(&reports, name.is_some(), yaml_text),
+        Output::Json => printed(print::json(&reports, name.is_some())),
+        Output::Yaml => printed(print::yaml(&reports, name.is_some())),
     }
 }
 
@@ -102,8 +105,8 @@ async fn snapshot(cluster: &Cluster, policy: &str, at: &str, output: Output) -> 
         let snapshots = cluster.snapshots(policy).await?;
         return match output {
             Output::Text | Output::Markdown => Ok(print::snapshots(&snapshots)),
-            Output::Json => objects(&snapshots, false, json_text),
-            Output::Yaml => objects(&snapshots, false, yaml_text),
+            Output::Json => printed(print::json(&snapshots, false)),
+            Output::Yaml => printed(print::yaml(&snapshots, false)),
         };
     }
     let snapshot: QualityReportSnapshot = cluster.get(at).await?;
@@ -116,8 +119,8 @@ async fn snapshot(cluster: &Cluster, policy: &str, at: &str, output: Output) -> 
     match output {
         Output::Text => Ok(print::report(&print::as_report(&snapshot))),
         Output::Markdown => Ok(print::markdown(&print::as_report(&snapshot))),
-        Output::Json => objects(&[snapshot], true, json_text),
-        Output::Yaml => objects(&[snapshot], true, yaml_text),
+        Output::Json => printed(print::json(&[snapshot], true)),
+        Output::Yaml => printed(print::yaml(&[snapshot], true)),
     }
 }
 
@@ -127,8 +130,8 @@ where
 {
     match output {
         Listing::Text => Ok(text(list)),
-        Listing::Json => objects(list, false, json_text),
-        Listing::Yaml => objects(list, false, yaml_text),
+        Listing::Json => printed(print::json(list, false)),
+        Listing::Yaml => printed(print::yaml(list, false)),
         Listing::Name => {
             let kind = K::kind(&()).to_lowercase();
             Ok(list
@@ -137,30 +140,6 @@ where
                 .collect())
         }
     }
-}
-
-/// As kubectl prints them: one object that was named, or a list.
-fn objects<K: Serialize>(
-    list: &[K],
-    named: bool,
-    print: fn(&serde_json::Value) -> Result<String, String>,
-) -> Result<String, PluginError> {
-    let items = serde_json::to_value(list).map_err(|error| PluginError::Print(error.to_string()))?;
-    let value = match items {
-        serde_json::Value::Array(mut items) if named && items.len() == 1 => items.remove(0),
-        items => json!({"apiVersion": "v1", "kind": "List", "items": items}),
-    };
-    print(&value).map_err(PluginError::Print)
-}
-
-fn json_text(value: &serde_json::Value) -> Result<String, String> {
-    serde_json::to_string_pretty(value)
-        .map(|text| text + "\n")
-        .map_err(|error| error.to_string())
-}
-
-fn yaml_text(value: &serde_json::Value) -> Result<String, String> {
-    serde_saphyr::to_string(value).map_err(|error| error.to_string())
 }
 
 async fn postmortem(cluster: &Cluster, name: &str) -> Result<String, PluginError> {

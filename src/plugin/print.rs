@@ -2,11 +2,13 @@
 
 mod explain;
 mod lists;
+mod objects;
 mod report;
 mod table;
 
 pub use explain::explain;
 pub use lists::{checkpoints, incidents, snapshots};
+pub use objects::{json, yaml};
 pub use report::{as_report, markdown, report};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod incident;
 mod metrics;
 mod policy;
 mod report;
+mod request;
 mod snapshot;
 mod value;
 
@@ -21,6 +22,7 @@ pub use incident::*;
 pub use metrics::*;
 pub use policy::*;
 pub use report::*;
+pub use request::*;
 pub use snapshot::*;
 pub use value::*;
 

@@ -12,4 +12,5 @@ pub mod print;
 
 pub use answer::answer;
 pub use cluster::{Cluster, PluginError};
+pub use complete::{COMPLETE, answer as completion};
 pub use page::page;

@@ -26,7 +26,15 @@ pub use crate::core::incident::{ContainerImage, IncidentState, Severity, Trigger
     printcolumn(name = "To", type_ = "string", json_path = ".spec.to"),
     printcolumn(name = "RTO", type_ = "string", json_path = ".status.rto"),
     printcolumn(name = "RPO", type_ = "string", json_path = ".status.rpo"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Checkpoint",
+        type_ = "string",
+        json_path = ".spec.checkpoint.name",
+        priority = 1
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.reason", priority = 1)
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("an incident's spec is a record: it never changes"))]
 #[serde(rename_all = "camelCase")]

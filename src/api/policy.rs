@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus,
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, ReportReview,
+    RequestAnswer, Span, TriggerStatus,
 };
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
@@ -37,7 +38,25 @@ use super::{
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback"),
     printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"SLOsMet\")].message",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.release.revision",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Next Drill",
+        type_ = "string",
+        json_path = ".status.drill.next",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QualityPolicySpec {
@@ -373,30 +392,6 @@ impl Default for RecoveryObjectives {
     }
 }
 
-/// How often the report is reviewed, and how many of its snapshots are kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "self.review.endsWith('d') ? duration(self.review.replace('d', 'h')) >= duration('1h') && duration(self.review.replace('d', 'h')) <= duration('30h') : duration(self.review) >= duration('1m') && duration(self.review) <= duration('720h')", "message": "report review must lie between 1m and 30d"},
-    {"rule": "!self.review.endsWith('ms')", "message": "report review must be whole seconds"},
-]))]
-#[serde(rename_all = "camelCase", default)]
-pub struct ReportReview {
-    /// The time between two reviews, which lie on a grid in UTC: `24h` is at midnight. At each a snapshot of the report is taken.
-    pub review: Span,
-    /// How many snapshots of reviews are kept, and how many of incidents that ended.
-    #[schemars(range(min = 1, max = 100))]
-    pub keep: i32,
-}
-
-impl Default for ReportReview {
-    fn default() -> Self {
-        Self {
-            review: "24h".into(),
-            keep: 14,
-        }
-    }
-}
-
 /// When and where the way back is rehearsed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -464,23 +459,6 @@ pub struct QualityPolicyStatus {
     /// What became of the last request to roll back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_request: Option<RequestAnswer>,
-}
-
-/// What became of a person's request to roll back; each is answered once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestAnswer {
-    /// Which request: a hash of the annotation's value.
-    pub id: String,
-    /// Whether an incident was opened for it.
-    pub accepted: bool,
-    /// Why not, or what happens now.
-    pub message: String,
-    /// The incident.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incident: Option<String>,
-    /// When it was answered.
-    pub at: Time,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

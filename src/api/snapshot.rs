@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LocalReference, QualityReportStatus};
+use super::{LocalReference, QualityReportStatus, Span};
 
 /// A policy's report as it was at a review or at the end of an incident, written once by the operator.
 ///
@@ -72,6 +72,30 @@ impl SnapshotOf {
         match self {
             Self::Review => "Review",
             Self::Incident => "Incident",
+        }
+    }
+}
+
+/// How often the report is reviewed, and how many of its snapshots are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.review.endsWith('d') ? duration(self.review.replace('d', 'h')) >= duration('1h') && duration(self.review.replace('d', 'h')) <= duration('30h') : duration(self.review) >= duration('1m') && duration(self.review) <= duration('720h')", "message": "report review must lie between 1m and 30d"},
+    {"rule": "!self.review.endsWith('ms')", "message": "report review must be whole seconds"},
+]))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReportReview {
+    /// The time between two reviews, which lie on a grid in UTC: `24h` is at midnight. At each a snapshot of the report is taken.
+    pub review: Span,
+    /// How many snapshots of reviews are kept, and how many of incidents that ended.
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: i32,
+}
+
+impl Default for ReportReview {
+    fn default() -> Self {
+        Self {
+            review: "24h".into(),
+            keep: 14,
         }
     }
 }

@@ -4,11 +4,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use quality_officer::plugin::{answer, arguments::Arguments};
+use quality_officer::plugin::{COMPLETE, answer, arguments::Arguments, completion};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     quality_officer::client::install_crypto();
+    let mut words = std::env::args().skip(1);
+    if words.next().is_some_and(|word| word == COMPLETE) {
+        print!("{}", completion(&words.collect::<Vec<_>>()).await);
+        return ExitCode::SUCCESS;
+    }
     match answer(Arguments::parse()).await {
         Ok(text) => {
             print!("{text}");

@@ -138,7 +138,8 @@ pub fn incident(
             trigger: new.trigger,
             severity: new.severity,
             onset: time(new.onset),
-            detected: time(verdict.at),
+            // A request may be younger than the newest look.
+            detected: time(verdict.at.max(new.onset)),
             reason,
             from: from_images
                 .first()

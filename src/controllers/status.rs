@@ -130,7 +130,10 @@ pub async fn update(
         "SLOsMet",
         met,
         reason,
-        &found.findings.first().cloned().unwrap_or_default(),
+        found
+            .findings
+            .first()
+            .map_or("every judged objective is met", String::as_str),
     );
     match &found.rollback {
         Ok(checkpoint) => {

@@ -138,8 +138,12 @@ fn timeline(text: &mut String, material: &Material<'_>) {
             cell(what)
         );
     };
-    line(material.onset, "the breach began");
-    line(material.detected, "the evidence reached its threshold");
+    let (begin, detected) = match material.trigger {
+        Trigger::Requested => ("a person asked for a rollback", "the request was taken up"),
+        _ => ("the breach began", "the evidence reached its threshold"),
+    };
+    line(material.onset, begin);
+    line(material.detected, detected);
     for step in material.steps {
         line(step.at, &format!("{}: {}", step.state.name(), step.message));
     }

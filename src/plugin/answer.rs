@@ -17,11 +17,9 @@ use crate::{
 
 /// Asks the cluster, or changes what was asked for; what is printed then.
 pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
-    match arguments.command {
-        // These two need no cluster, or do without one.
-        Command::Completion { shell } => return Ok(complete::script(shell)),
-        Command::Complete { words } => return Ok(complete::answer(&words).await),
-        _ => {}
+    // This one needs no cluster.
+    if let Command::Completion { shell } = arguments.command {
+        return Ok(complete::script(shell));
     }
     let cluster = Cluster::connect(arguments.connection).await?;
     let line = |said: String| format!("{said}\n");
@@ -66,7 +64,7 @@ pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
             let imported = transfer::import(cluster.client.clone(), &cluster.namespace, &bytes, dry_run).await?;
             imported.text(dry_run)
         }
-        Command::Completion { .. } | Command::Complete { .. } => String::new(),
+        Command::Completion { shell } => complete::script(shell),
     })
 }
 

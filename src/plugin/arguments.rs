@@ -184,13 +184,6 @@ pub enum Command {
         /// The shell; `kubectl` is the script that kubectl's own completion looks for on the PATH.
         shell: CompletionFor,
     },
-    /// What can stand next on a command line: kubectl asks this.
-    #[command(name = "__complete", hide = true, disable_help_flag = true)]
-    Complete {
-        /// The words so far; the last one is being written.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
-    },
 }
 
 /// How a report is printed.

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::api::{QualityIncident, QualityPolicy, QualityReportSnapshot, RollbackCheckpoint};
 
+/// The first word of a command line that asks what can stand next on another one; the words after it are that one, the
+/// last of them being written. It is no command: its words are not parsed.
+pub const COMPLETE: &str = "__complete";
 /// Nobody waits longer for a Tab.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// "No file names": a directive of cobra, whose protocol kubectl speaks.
@@ -51,7 +54,7 @@ enum Wanted {
     Nothing,
 }
 
-/// What can stand in place of the last of `words`, a line each, and what kubectl does with it.
+/// What can stand in place of the last of `words`, a line each, and what kubectl does with it then.
 pub async fn answer(words: &[String]) -> String {
     let (wanted, connection) = wanted(words);
     let prefix = words.last().map_or("", String::as_str);

@@ -8,7 +8,9 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{DrillMode, IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger};
+use quality_officer::api::{
+    DrillMode, IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger,
+};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions};
 
@@ -358,16 +360,34 @@ async fn a_drill_is_logged_once_to_the_run_of_the_checkpoint_that_it_went_back_t
         is_logged_back(&drill.status.clone().unwrap_or_default().conditions)
     })
     .await;
-    let test = tracking.read(&old, "quality-officer/rehearsal/recovery_test.json").await.unwrap();
+    let test = tracking
+        .read(&old, "quality-officer/rehearsal/recovery_test.json")
+        .await
+        .unwrap();
     let test: Value = serde_json::from_str(&test).unwrap();
     let uid = drill.metadata.uid.clone().unwrap();
     assert_eq!(
-        (&test["drills"][0]["log_id"], &test["drills"][0]["result"], test["drills"].as_array().unwrap().len()),
+        (
+            &test["drills"][0]["log_id"],
+            &test["drills"][0]["result"],
+            test["drills"].as_array().unwrap().len()
+        ),
         (&json!("rehearsal"), &json!("Passed"), 1)
     );
-    let log = tracking.read(&old, "quality-officer/rehearsal/weekly_validation.log").await.unwrap();
-    assert!(log.contains(&format!("run_id={uid}")) && log.lines().count() == 1, "{log}");
+    let log = tracking
+        .read(&old, "quality-officer/rehearsal/weekly_validation.log")
+        .await
+        .unwrap();
+    assert!(
+        log.contains(&format!("run_id={uid}")) && log.lines().count() == 1,
+        "{log}"
+    );
     scene.looks(3.0).await;
-    let again = scene.space.api::<quality_officer::api::RecoveryDrill>().get("rehearsal").await.unwrap();
+    let again = scene
+        .space
+        .api::<quality_officer::api::RecoveryDrill>()
+        .get("rehearsal")
+        .await
+        .unwrap();
     assert_eq!(again.metadata.resource_version, drill.metadata.resource_version, "once");
 }

@@ -132,6 +132,32 @@ async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
     assert!(said(&scene, &["report"]).starts_with("No report: "));
     let (succeeded, text) = quality(&scene, &["report", "--context", "none"]);
     assert!(!succeeded && text.contains("no cluster: "), "{text}");
+    // A cluster that is not there.
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": ""}}],
+    });
+    let path = scene.space.folder().join("nowhere.kubeconfig");
+    std::fs::write(&path, nowhere.to_string()).unwrap();
+    let (succeeded, text) = quality(&scene, &["report", "--kubeconfig", path.to_str().unwrap()]);
+    assert!(
+        !succeeded && text.contains("the API server at http://127.0.0.1:1/ cannot be reached: "),
+        "{text}"
+    );
+    // One that has no such kind.
+    let bare = crate::proxy::Proxy::of(&scene.space.endpoints.prometheus).await;
+    bare.rule(|_| {
+        let body = "404 page not found".to_owned();
+        crate::proxy::Act::Answer(crate::proxy::answer(axum::http::StatusCode::NOT_FOUND, body))
+    });
+    let empty = nowhere.to_string().replace("http://127.0.0.1:1", &bare.url());
+    std::fs::write(&path, empty).unwrap();
+    let (succeeded, text) = quality(&scene, &["explain", "ranker", "--kubeconfig", path.to_str().unwrap()]);
+    assert!(
+        !succeeded && text.contains("this cluster has no qualitypolicies: install the definitions"),
+        "{text}"
+    );
     // Somebody with few rights.
     let kubeconfig = stage::install::service_account_kubeconfig(&scene.space.endpoints, &scene.space.folder()).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))

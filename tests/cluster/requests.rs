@@ -92,6 +92,17 @@ async fn done_once(scene: &Scene, begin: Timestamp, case: &str) {
     assert_eq!(scene.space.all::<QualityIncident>().await.unwrap().len(), 1, "{case}");
 }
 
+async fn is_taken(scene: &Scene, write: Write) -> bool {
+    match write {
+        Write::Incident => !scene.space.all::<QualityIncident>().await.unwrap().is_empty(),
+        Write::Deployment => scene.runs().await == good(),
+        Write::Answer => {
+            let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
+            policy.status.unwrap_or_default().rollback_request.is_some()
+        }
+    }
+}
+
 async fn survives((fault, write): (Fault, Write)) {
     let case = format!("{fault:?} at {write:?}");
     let namespace = format!("request-{fault:?}-{write:?}").to_lowercase();
@@ -117,6 +128,15 @@ async fn survives((fault, write): (Fault, Write)) {
         .poll(&case, Duration::from_secs(120), seen, |befallen| *befallen)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
+    if fault == Fault::KilledAfter {
+        let taken = || async { Ok(is_taken(&scene, write).await) };
+        let what = format!("the API server takes the write: {case}");
+        scene
+            .space
+            .poll(&what, Duration::from_secs(30), taken, |taken| *taken)
+            .await
+            .unwrap();
+    }
     if matches!(fault, Fault::KilledBefore | Fault::KilledAfter) {
         scene.operator.kill();
         scene.operator.restart().unwrap();

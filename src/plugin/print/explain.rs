@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::table::{folded, or_dash, wrapped};
 use crate::{
     api::{QualityPolicy, TriggerStatus},
-    core::words::{UNKNOWN, thousands},
+    core::words::thousands,
 };
 
 /// Why a policy's verdict is what it is: each trigger with its evidence, and what would change it.
@@ -62,7 +62,8 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
     } else {
         let _ = writeln!(text, "  not known: {}", or_dash(&trigger.reason));
     }
-    if trigger.design_effect != UNKNOWN && trigger.n > 0 {
+    let is_streaming = matches!(trigger.name.as_str(), "ErrorRate" | "Latency" | "Throughput");
+    if is_streaming && trigger.n > 0 {
         let source = if blocks == 0 {
             "the cautious start value: this service has no history yet".to_owned()
         } else {
@@ -70,7 +71,7 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
         };
         let _ = writeln!(text, "  design effect {}, {source}", trigger.design_effect);
     }
-    if trigger.verdict == "Breach" && trigger.design_effect != UNKNOWN {
+    if trigger.verdict == "Breach" && is_streaming {
         let _ = writeln!(
             text,
             "  why it acts: at most {rate} of healthy releases reach this evidence within {per}"
@@ -88,8 +89,12 @@ fn change(trigger: &TriggerStatus) -> String {
     let by_run = trigger.name == "Compliance";
     match trigger.verdict.as_str() {
         "Healthy" if by_run => "another evaluation of the run, or another release".to_owned(),
+        "Healthy" if trigger.name == "Throughput" => format!(
+            "fewer than {} while requests wait, until the evidence grows from {} to {}",
+            trigger.limit, trigger.evidence, trigger.needs
+        ),
         "Healthy" => format!(
-            "values beyond {} until the evidence grows from {} to {}",
+            "more than {} until the evidence grows from {} to {}",
             trigger.limit, trigger.evidence, trigger.needs
         ),
         "Breach" if by_run => "a release whose run compares better".to_owned(),
@@ -101,6 +106,7 @@ fn change(trigger: &TriggerStatus) -> String {
             "more requests: of {} it cannot be told yet on which side of {} it is",
             trigger.value, trigger.limit
         ),
+        _ if by_run => "evidence of the run, and of a checkpoint's run to compare it with".to_owned(),
         _ => "a usable answer of the metrics source; until then nothing is decided on it".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::table::{Table, or_dash};
 use crate::{
     api::{QualityIncident, QualityReportSnapshot, RollbackCheckpoint},
-    core::{incident::digest, words::UNKNOWN},
+    core::{incident::short, words::UNKNOWN},
 };
 
 /// Incidents, newest first.
@@ -37,13 +37,13 @@ pub fn checkpoints(checkpoints: &[RollbackCheckpoint], all_namespaces: bool) -> 
     for checkpoint in checkpoints {
         let status = checkpoint.status.clone().unwrap_or_default();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-        let image = checkpoint.spec.images.first().and_then(|image| digest(&image.image));
+        let image = checkpoint.spec.images.first();
         table.row(
             checkpoint.namespace().filter(|_| all_namespaces),
             vec![
                 checkpoint.name_any(),
                 checkpoint.spec.target_ref.name.clone(),
-                image.map_or_else(|| UNKNOWN.to_owned(), |digest| digest[..19].to_owned()),
+                image.map_or_else(|| UNKNOWN.to_owned(), |image| short(&image.image)),
                 ready.map_or_else(|| UNKNOWN.to_owned(), |ready| ready.status.clone()),
                 ready.map_or_else(|| UNKNOWN.to_owned(), |ready| ready.message.clone()),
             ],

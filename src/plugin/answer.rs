@@ -132,10 +132,9 @@ where
         Listing::Yaml => printed(print::yaml(list, false)),
         Listing::Name => {
             let kind = K::kind(&()).to_lowercase();
-            Ok(list
-                .iter()
-                .map(|item| format!("{kind}/{}\n", item.name_any()))
-                .collect())
+            let line = |item: &K| format!("{kind}/{}", item.name_any());
+            let lines: Vec<String> = list.iter().map(line).chain([String::new()]).collect();
+            Ok(lines.join("\n"))
         }
     }
 }

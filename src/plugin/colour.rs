@@ -54,17 +54,14 @@ pub fn coloured(text: &str) -> String {
                     !follows.is_some_and(|c| c.is_alphanumeric() || c == '-')
                 })
         });
-        let word = match found {
-            Some((word, colour)) => {
-                out.push_str(colour);
-                out.push_str(word);
-                out.push_str(PLAIN);
-                word.len()
-            }
-            None => {
-                out.push(next);
-                next.len_utf8()
-            }
+        let word = if let Some((word, colour)) = found {
+            out.push_str(colour);
+            out.push_str(word);
+            out.push_str(PLAIN);
+            word.len()
+        } else {
+            out.push(next);
+            next.len_utf8()
         };
         before = rest[..word].chars().last();
         rest = &rest[word..];

@@ -80,7 +80,11 @@ async fn survives(fault: Fault) {
         .await;
     scene.looks(2.0).await;
     let all = scene.space.all::<QualityReportSnapshot>().await.unwrap();
-    assert_eq!(of(&all, SnapshotOf::Incident), [incident.clone()], "{fault:?}");
+    assert_eq!(
+        of(&all, SnapshotOf::Incident),
+        std::slice::from_ref(&incident),
+        "{fault:?}"
+    );
     let snapshot = all
         .iter()
         .find(|snapshot| snapshot.spec.of == SnapshotOf::Incident)

@@ -53,7 +53,11 @@ impl Request {
 /// What tells one request from every other one: a hash of the annotation's value.
 pub fn identity(value: &str) -> String {
     let digest = Sha256::digest(value.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let begin = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |begin, byte| begin << 8 | u64::from(*byte));
+    format!("{begin:016x}")
 }
 
 /// A request that was not answered yet.
@@ -151,8 +155,7 @@ fn in_place_of(observed: &Observed, incident: &OpenIncident, target: &Candidate)
             }
             true
         }
-        S::Observed | S::NoSafeTarget | S::Ineffective => true,
-        S::Recovered | S::Superseded | S::Resolved => true,
+        S::Observed | S::NoSafeTarget | S::Ineffective | S::Recovered | S::Superseded | S::Resolved => true,
     };
     // The PATCH may have gone through without the status that says so.
     if !waits || incident.state != S::Ineffective && is_ours(observed, incident) {

@@ -138,7 +138,13 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
             })?,
         rto: span(&spec.recovery.rto, "recovery.rto", 7.0 * DAY)?,
         rpo: span(&spec.recovery.rpo, "recovery.rpo", 7.0 * DAY)?,
-        review: span(&spec.report.review, "report.review", 30.0 * DAY)?.max(60),
+        review: within(
+            spec.report.review.seconds().at("report.review")?,
+            60.0,
+            30.0 * DAY,
+            "report.review",
+            "must lie between 1m and 30d",
+        )? as i64,
     };
     if policy.streaming_triggers() == 0 {
         return Err(Invalid::Range {

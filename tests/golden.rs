@@ -55,7 +55,7 @@ fn a_report_in_each_format() {
 fn the_snapshots_of_a_report() {
     let snapshots: Vec<QualityReportSnapshot> = objects("QualityReportSnapshot");
     is_golden("snapshots.txt", &print::snapshots(&snapshots));
-    is_golden("snapshot.txt", &print::report(&print::as_report(&snapshots[0])));
+    is_golden("snapshot.txt", &print::snapshot(&snapshots[0]));
     is_golden("snapshot.md", &print::markdown(&print::as_report(&snapshots[0])));
 }
 

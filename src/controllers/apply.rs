@@ -81,7 +81,11 @@ impl Act<'_> {
     }
 
     async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
-        let details = build::details(self.verdict, new.trigger, self.worse_than_beside);
+        // What a person asked for stands on no evidence.
+        let details = match new.trigger {
+            Trigger::Requested => Vec::new(),
+            trigger => build::details(self.verdict, trigger, self.worse_than_beside),
+        };
         let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.found, &details);
         match call(self.incidents().create(&post(), &incident)).await {
             Ok(_) => {}

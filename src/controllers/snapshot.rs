@@ -127,7 +127,7 @@ async fn prune(context: &Context, policy: &QualityPolicy, of: SnapshotOf) {
         let at = snapshot.creation_timestamp().map_or(0, |at| at.0.as_second());
         (at, snapshot.name_any())
     });
-    let keep = usize::try_from(policy.spec.report.keep).unwrap_or(1);
+    let keep = usize::try_from(policy.spec.report.keep.clamp(1, 100)).unwrap_or(1);
     for name in review::surplus(made.collect(), keep) {
         match call(api.delete(&name, &DeleteParams::default())).await {
             Ok(_) => context.meters.wrote("QualityReportSnapshot"),

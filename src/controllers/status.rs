@@ -331,6 +331,8 @@ async fn write_report(
             .collect::<Vec<_>>()
     };
     let moved = taken
+        // From here on reviews are held.
+        || old.reviewed_at.is_none()
         || moves(&old.conditions, &status.conditions)
         // Evidence does not move from look to look: what it says is written as soon as it says something else.
         || old.quality != status.quality

@@ -115,7 +115,7 @@ async fn snapshot(cluster: &Cluster, policy: &str, at: &str, output: Output) -> 
         )));
     }
     match output {
-        Output::Text => Ok(print::report(&print::as_report(&snapshot))),
+        Output::Text => Ok(print::snapshot(&snapshot)),
         Output::Markdown => Ok(print::markdown(&print::as_report(&snapshot))),
         Output::Json => printed(print::json(&[snapshot], true)),
         Output::Yaml => printed(print::yaml(&[snapshot], true)),

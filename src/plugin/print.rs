@@ -9,7 +9,7 @@ mod table;
 pub use explain::explain;
 pub use lists::{checkpoints, incidents, snapshots};
 pub use objects::{json, yaml};
-pub use report::{as_report, markdown, report};
+pub use report::{as_report, markdown, report, snapshot};
 
 #[cfg(test)]
 #[path = "print/tests.rs"]

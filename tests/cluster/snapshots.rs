@@ -180,7 +180,8 @@ async fn each_review_keeps_the_report_and_the_oldest_beyond_the_limit_go() {
         "{list}"
     );
     let text = said(&scene, &["report", "ranker", "--at", &name]);
-    assert!(text.starts_with("reviews/ranker: "), "{text}");
+    assert!(text.starts_with(&format!("Snapshot {name}: review of ")), "{text}");
+    assert!(text.contains("\nreviews/ranker: "), "{text}");
     let changed = json!({"spec": {"of": "Incident"}});
     let refused = scene
         .space

@@ -51,6 +51,20 @@ pub fn markdown(report: &QualityReport) -> String {
     strict::markdown(&title, &status.sections, &status.last_line)
 }
 
+/// A snapshot for a terminal: what it is, and the report as it was.
+pub fn snapshot(snapshot: &QualityReportSnapshot) -> String {
+    let at = snapshot.spec.at.0.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let of = match &snapshot.spec.incident {
+        Some(incident) => format!("end of incident {incident}, {at}"),
+        None => format!("review of {at}"),
+    };
+    format!(
+        "Snapshot {}: {of}\n{}",
+        snapshot.name_any(),
+        report(&as_report(snapshot))
+    )
+}
+
 /// The report that a snapshot holds.
 pub fn as_report(snapshot: &QualityReportSnapshot) -> QualityReport {
     let spec = QualityReportSpec {

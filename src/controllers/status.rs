@@ -342,7 +342,7 @@ async fn write_report(
     if !moved && (!is_due(old.updated_at.as_ref(), now) || old == status) {
         return Ok(false);
     }
-    if living.due.is_empty() {
+    if living.due.is_empty() || status.reviewed_at.is_none() {
         status.reviewed_at = Some(living.due.reviewed.clone());
     }
     status.updated_at = Some(Time(now));

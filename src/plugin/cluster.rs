@@ -78,7 +78,7 @@ pub enum PluginError {
     Unreachable(String, String),
     /// Anything else.
     #[error("the API server: {0}")]
-    Api(kube::Error),
+    Api(String),
 }
 
 /// A cluster and the namespaces that are meant.
@@ -152,7 +152,10 @@ impl Cluster {
             },
             401 => PluginError::Unauthorized(self.server.clone()),
             0 => PluginError::Unreachable(self.server.clone(), cause(&error)),
-            _ => PluginError::Api(error),
+            _ => PluginError::Api(match error {
+                kube::Error::Api(status) => status.message.clone(),
+                error => error.to_string(),
+            }),
         }
     }
 

@@ -96,14 +96,21 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
     completes(&scene, &name);
 }
 
-/// As kubectl's own completion asks.
+/// By kubectl's own completion, which finds the plugin and its `kubectl_complete-quality` on the PATH.
 fn completes(scene: &Scene, incident: &str) {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (folder, endpoints) = (scene.space.folder().join("path"), &scene.space.endpoints);
+    std::fs::create_dir_all(&folder).unwrap();
+    symlink(env!("CARGO_BIN_EXE_kubectl-quality"), folder.join("kubectl-quality")).unwrap();
+    let script = folder.join("kubectl_complete-quality");
+    std::fs::write(&script, said(scene, &["completion", "kubectl"])).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let asked = |words: &[&str]| {
-        let namespace = scene.space.namespace.as_str();
-        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
-            .args(["__complete", "-n", namespace])
+        let output = Command::new(endpoints.programs.join("kubectl"))
+            .args(["__complete", "quality", "-n", &scene.space.namespace])
             .args(words)
-            .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+            .env("KUBECONFIG", &endpoints.kubeconfig)
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap()

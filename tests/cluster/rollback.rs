@@ -73,7 +73,13 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
             .collect();
         assert_eq!(
             told,
-            ["CheckpointRegistered", "SLOBreached", "RolledBack", "Recovered"],
+            [
+                "CheckpointRegistered",
+                "SLOBreached",
+                "RolledBack",
+                "ImageQuarantined",
+                "Recovered"
+            ],
             "{kind}"
         );
     }

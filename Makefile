@@ -32,7 +32,7 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	cargo build --lib --no-default-features
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
-	cargo test --workspace --test reference --test properties --test simulation --test allocations
+	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden
 	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform >/dev/null
 	cargo test --workspace --test certificates --test beds --test servers --test loopback
 	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
@@ -49,7 +49,7 @@ run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=fil
 	target/debug/quality-officer run --config $${CONFIG:?set CONFIG to an operator configuration, see examples/operator.yaml}
 
 .PHONY: manifests
-manifests: build ## Generate crds/, schemas/ and docs/POLICY.md from the types, deploy/ from the chart
+manifests: build ## Generate crds/, schemas/ and docs/{POLICY,PLUGIN}.md from the types, deploy/ from the chart
 	target/debug/crdgen
 	scripts/manifests
 

@@ -12,6 +12,8 @@ mod incident;
 mod metrics;
 mod policy;
 mod report;
+mod request;
+mod snapshot;
 mod value;
 
 pub use checkpoint::*;
@@ -22,6 +24,8 @@ pub use incident::*;
 pub use metrics::*;
 pub use policy::*;
 pub use report::*;
+pub use request::*;
+pub use snapshot::*;
 pub use value::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -45,6 +49,9 @@ pub const FIXES_ANNOTATION: &str = "quality-officer.dev/fixes";
 pub const BREAK_GLASS_ANNOTATION: &str = "quality-officer.dev/break-glass";
 /// On a policy, by a person: an image to release from quarantine, `IMAGE` or `IMAGE INCIDENT`.
 pub const RELEASE_ANNOTATION: &str = "quality-officer.dev/release";
+/// Set on a policy by a person who asks for a rollback now: `{"at": "2026-11-24T03:00:00Z", "to": CHECKPOINT, "reason":
+/// TEXT}`.
+pub const REQUEST_ANNOTATION: &str = "quality-officer.dev/rollback-request";
 
 /// On a Deployment under drill: which drill, when its fault began, and the images to put back.
 pub const DRILL_ANNOTATION: &str = "quality-officer.dev/drill";
@@ -60,10 +67,13 @@ pub const RUN_ANNOTATION: &str = "mlflow.org/run-id";
 /// On a pod template: the commit that the release was built from.
 pub const COMMIT_ANNOTATION: &str = "quality-officer.dev/git-commit";
 
-/// Label on incidents, checkpoints, drills and reports: the policy that they belong to.
+/// Label on incidents, checkpoints, drills, reports and their snapshots: the policy that they belong to.
 pub const POLICY_LABEL: &str = "quality-officer.dev/policy";
 /// Label on incidents and checkpoints: the Deployment that they are about.
 pub const TARGET_LABEL: &str = "quality-officer.dev/target";
+
+/// Label on snapshots of a report: why they were taken, `Review` or `Incident`.
+pub const SNAPSHOT_LABEL: &str = "quality-officer.dev/snapshot-of";
 
 /// Every CustomResourceDefinition, in the order of their kinds' names.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
@@ -71,6 +81,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         QualityIncident::crd(),
         QualityPolicy::crd(),
         QualityReport::crd(),
+        QualityReportSnapshot::crd(),
         RecoveryDrill::crd(),
         RollbackCheckpoint::crd(),
     ]

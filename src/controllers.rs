@@ -3,12 +3,14 @@
 //! update touch the network.
 
 mod apply;
+mod bounds;
 pub(crate) mod build;
 mod checkpoints;
 mod context;
 mod drill;
 mod events;
 mod evidence;
+mod figures;
 mod gate;
 mod gather;
 mod judged;
@@ -18,11 +20,14 @@ pub(crate) mod readiness;
 mod reconcile;
 pub(crate) mod release;
 mod reporting;
+mod request;
 mod rollback;
 mod run;
+mod snapshot;
 mod status;
 mod undecodable;
 mod verification;
 
+pub(crate) use build::label;
 pub use context::{Context, Stores};
 pub use run::run;

@@ -13,6 +13,7 @@ pub mod quarantine;
 pub mod readiness;
 pub mod report;
 pub mod retention;
+pub mod review;
 pub mod sample;
 pub mod simulate;
 pub mod stats;

@@ -1,6 +1,8 @@
 //! `quality-officer checkpoints export|import`: checkpoints as `checkpoint_registry.yaml`, written and read by a person
 //! with that person's own rights.
 
+use std::{io::Read, path::Path};
+
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
@@ -11,8 +13,8 @@ use crate::{
     api::{Artifact, DatasetReference, LocalReference, Provenance, RollbackCheckpoint, RollbackCheckpointSpec},
     core::incident::ContainerImage,
     evidence::formats::checkpoint_registry::{
-        self, CheckpointRegistry, MOST_CHECKPOINTS, ObservedState, Registered, RegisteredArtifact, RegisteredDataset,
-        RegisteredImage, RegisteredProvenance, RegistryError,
+        self, CheckpointRegistry, MOST_BYTES, MOST_CHECKPOINTS, ObservedState, Registered, RegisteredArtifact,
+        RegisteredDataset, RegisteredImage, RegisteredProvenance, RegistryError,
     },
 };
 
@@ -22,6 +24,14 @@ const MANAGER: &str = "quality-officer-import";
 /// Why nothing was exported or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file is no registry.
     #[error("{0}")]
     Registry(#[from] RegistryError),
@@ -66,6 +76,38 @@ pub struct Imported {
     pub unchanged: Vec<String>,
 }
 
+impl Imported {
+    /// A line a checkpoint, as kubectl words it.
+    pub fn text(&self, dry_run: bool) -> String {
+        let done = if dry_run { "would be created" } else { "created" };
+        let created = self
+            .created
+            .iter()
+            .map(|name| format!("rollbackcheckpoint/{name} {done}\n"));
+        let unchanged = self
+            .unchanged
+            .iter()
+            .map(|name| format!("rollbackcheckpoint/{name} unchanged\n"));
+        created.chain(unchanged).collect()
+    }
+}
+
+/// A registry's bytes, `-` for standard input: at most as many as an import may have, and one more that shows that there
+/// are more.
+pub fn read(path: &Path) -> Result<Vec<u8>, TransferError> {
+    let limit = MOST_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    let done = if path.as_os_str() == "-" {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    done.map(|_| bytes).map_err(|source| TransferError::Read {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
 /// The checkpoints of a namespace, of one Deployment or of all, as YAML.
 pub async fn export(client: Client, namespace: &str, target: Option<&str>) -> Result<String, TransferError> {
     let api: Api<RollbackCheckpoint> = Api::namespaced(client, namespace);
@@ -76,12 +118,17 @@ pub async fn export(client: Client, namespace: &str, target: Option<&str>) -> Re
         .items;
     all.retain(|checkpoint| target.is_none_or(|target| checkpoint.spec.target_ref.name == target));
     all.sort_by_key(ResourceExt::name_any);
-    if all.len() > MOST_CHECKPOINTS {
+    written(&all)
+}
+
+/// Checkpoints as YAML, in the order given.
+pub fn written(checkpoints: &[RollbackCheckpoint]) -> Result<String, TransferError> {
+    if checkpoints.len() > MOST_CHECKPOINTS {
         return Err(TransferError::TooMany);
     }
     let registry = CheckpointRegistry {
         version: 1,
-        checkpoints: all.iter().map(registered).collect(),
+        checkpoints: checkpoints.iter().map(registered).collect(),
     };
     serde_saphyr::to_string(&registry).map_err(|error| TransferError::Yaml(error.to_string()))
 }

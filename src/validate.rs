@@ -140,6 +140,13 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
             })?,
         rto: span(&spec.recovery.rto, "recovery.rto", 7.0 * DAY)?,
         rpo: span(&spec.recovery.rpo, "recovery.rpo", 7.0 * DAY)?,
+        review: within(
+            spec.report.review.seconds().at("report.review")?,
+            60.0,
+            30.0 * DAY,
+            "report.review",
+            "must lie between 1m and 30d",
+        )? as i64,
     };
     let policy = measurable(policy, &spec.metrics);
     if policy.streaming_triggers() == 0 {

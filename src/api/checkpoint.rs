@@ -34,7 +34,19 @@ use super::{ContainerImage, LocalReference, RunningImage};
     printcolumn(name = "Load", type_ = "string", json_path = ".status.loadTime"),
     printcolumn(name = "Tested", type_ = "date", json_path = ".status.testedAt"),
     printcolumn(name = "Certified", type_ = "date", json_path = ".status.certifiedAt"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Run",
+        type_ = "string",
+        json_path = ".spec.provenance.mlflowRunId",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[x_kube(validation = Rule::new("self == oldSelf || self.revoked != oldSelf.revoked && self.targetRef == oldSelf.targetRef && self.images == oldSelf.images && (has(self.artifacts) ? self.artifacts : []) == (has(oldSelf.artifacts) ? oldSelf.artifacts : [])").message("a checkpoint is immutable but for `revoked`: register another one"))]
 #[serde(rename_all = "camelCase")]

@@ -28,7 +28,14 @@ use super::{CheckpointIntent, LocalReference, ObjectIdentity, RunningImage};
     printcolumn(name = "RTO", type_ = "string", json_path = ".status.rto"),
     printcolumn(name = "RPO", type_ = "string", json_path = ".status.rpo"),
     printcolumn(name = "Load", type_ = "string", json_path = ".status.loadTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Checkpoint",
+        type_ = "string",
+        json_path = ".status.intent.checkpoint.name",
+        priority = 1
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a drill's spec is a record: create another drill"))]
 #[serde(rename_all = "camelCase")]

@@ -42,7 +42,7 @@ pub struct MlflowReference {
     #[serde(default = "default_source")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub source: String,
-    /// Log each rollback and its postmortem to the run of the release that was rolled back.
+    /// Log each rollback and its postmortem to the run of the release that was rolled back, and each drill to the run of the checkpoint that it went back to.
     #[serde(default)]
     pub log_back: bool,
 }

@@ -28,7 +28,15 @@ use super::ReleasedImage;
     printcolumn(name = "To", type_ = "string", json_path = ".spec.to"),
     printcolumn(name = "RTO", type_ = "string", json_path = ".status.rto"),
     printcolumn(name = "RPO", type_ = "string", json_path = ".status.rpo"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Checkpoint",
+        type_ = "string",
+        json_path = ".spec.checkpoint.name",
+        priority = 1
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.reason", priority = 1)
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("an incident's spec is a record: it never changes"))]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +66,10 @@ pub struct QualityIncidentSpec {
     /// Short digest of the first image to go back to; empty when there is none.
     #[serde(default)]
     pub to: String,
+    /// The request that it was opened for, where a person asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub request: Option<String>,
     /// The MLflow run that the release in breach comes from, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Gate, GateStatus, Metrics, Percent,
-    QuarantinedImage, Rate, ReleaseAnswer, Span, TriggerStatus,
+    QuarantinedImage, Rate, ReleaseAnswer, ReportReview, RequestAnswer, Span, TriggerStatus,
 };
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
@@ -39,7 +39,25 @@ use super::{
     printcolumn(name = "Rollback", type_ = "string", json_path = ".status.rollback"),
     printcolumn(name = "Gate", type_ = "string", json_path = ".status.gate.state"),
     printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"SLOsMet\")].message",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.release.revision",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Next Drill",
+        type_ = "string",
+        json_path = ".status.drill.next",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QualityPolicySpec {
@@ -76,6 +94,9 @@ pub struct QualityPolicySpec {
     /// Whether bad releases are kept out at admission.
     #[serde(default)]
     pub gate: Gate,
+    /// How often the report is reviewed, and how many of its snapshots are kept.
+    #[serde(default)]
+    pub report: ReportReview,
 }
 
 /// The name of an object in the same namespace.
@@ -449,6 +470,9 @@ pub struct QualityPolicyStatus {
     /// The last wish for a release from quarantine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release_answer: Option<ReleaseAnswer>,
+    /// What became of the last request to roll back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_request: Option<RequestAnswer>,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

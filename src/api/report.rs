@@ -27,7 +27,9 @@ use super::LocalReference;
     printcolumn(name = "Errors", type_ = "string", json_path = ".status.errors"),
     printcolumn(name = "Compliance", type_ = "string", json_path = ".status.compliance"),
     printcolumn(name = "Incident", type_ = "string", json_path = ".status.incident"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Updated", type_ = "date", json_path = ".status.updatedAt", priority = 1),
+    printcolumn(name = "Reviewed", type_ = "date", json_path = ".status.reviewedAt", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QualityReportSpec {
@@ -75,6 +77,9 @@ pub struct QualityReportStatus {
     pub sections: Vec<crate::core::report::strict::Section>,
     /// Its last line.
     pub last_line: String,
+    /// The newest review that a snapshot was taken at, or that was over when the report began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviewed_at: Option<Time>,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,

@@ -2,7 +2,6 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{
-    io::Read,
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -17,7 +16,6 @@ use quality_officer::{
     config::Config,
     controllers,
     core::lease::Terms,
-    evidence::formats::checkpoint_registry::MOST_BYTES,
     leader::{self, Candidate, Leadership, Lost},
     meters::Meters,
     server, transfer,
@@ -208,33 +206,15 @@ async fn checkpoints(arguments: &Checkpoints) -> Result<(), Box<dyn std::error::
             file,
             dry_run,
         } => {
-            let bytes = read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            let bytes = transfer::read(file)?;
             let client = quality_officer::client::connect().await?;
             let imported = transfer::import(client, namespace, &bytes, *dry_run)
                 .await
                 .map_err(|error| format!("{}: {error}", file.display()))?;
-            let done = if *dry_run { "would be created" } else { "created" };
-            for name in &imported.created {
-                println!("rollbackcheckpoint/{name} {done}");
-            }
-            for name in &imported.unchanged {
-                println!("rollbackcheckpoint/{name} unchanged");
-            }
+            print!("{}", imported.text(*dry_run));
         }
     }
     Ok(())
-}
-
-/// A file of at most as many bytes as an import may have, and one more that shows that it is longer.
-fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    let limit = MOST_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().take(limit).read_to_end(&mut bytes)?;
-    } else {
-        std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }
 
 async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {

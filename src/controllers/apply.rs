@@ -15,13 +15,13 @@ use crate::{
         context::{CallError, Context, Written, call, post},
         events::{Told, tell},
         gather::Gathered,
-        postmortem,
+        postmortem, request,
         rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
-        incident::{IncidentState, Severity},
+        incident::{IncidentState, Severity, Trigger},
         judge::Verdict,
-        plan::{Advance, Candidate, NewIncident, Plan},
+        plan::{Advance, Answer, Candidate, NewIncident, Plan},
         policy::Policy,
         words,
     },
@@ -66,6 +66,7 @@ impl Act<'_> {
         let incident = build::open_incident(&self.gathered.incidents);
         match (plan, incident) {
             (Plan::Hold(_), _) | (Plan::RollBack(_) | Plan::Advance(_) | Plan::Escalate, None) => Ok(Done::Nothing),
+            (Plan::Answer(answer), _) => self.answer(answer).await,
             (Plan::Open(new), _) => self.open(new).await,
             (Plan::RollBack(candidate), Some(incident)) => self.roll_back(incident, candidate).await,
             (Plan::Advance(advance), Some(incident)) => self.advance(incident, advance).await,
@@ -81,7 +82,11 @@ impl Act<'_> {
     }
 
     async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
-        let details = build::details(self.verdict, new.trigger, self.worse_than_beside);
+        // What a person asked for stands on no evidence.
+        let details = match new.trigger {
+            Trigger::Requested => Vec::new(),
+            trigger => build::details(self.verdict, trigger, self.worse_than_beside),
+        };
         let incident = build::incident(self.policy, self.gathered, self.verdict, new, self.found, &details);
         match call(self.incidents().create(&post(), &incident)).await {
             Ok(_) => {}
@@ -99,13 +104,40 @@ impl Act<'_> {
             })
             .inc();
         let reason = match new.severity {
+            Severity::Rollback if new.trigger == Trigger::Requested => "RollbackRequested",
             Severity::Rollback => "SLOBreached",
             Severity::Alert => "SLOAlert",
         };
         let name = incident.name_any();
         tracing::warn!(policy = %self.policy.name_any(), namespace = %self.policy.namespace().unwrap_or_default(),
-            incident = %name, trigger = new.trigger.name(), reason = %incident.spec.reason, "breach");
-        self.tell(true, reason, incident.spec.reason.clone(), &name).await;
+            incident = %name, trigger = new.trigger.name(), reason = %incident.spec.reason, "incident opened");
+        self.tell(
+            reason != "RollbackRequested",
+            reason,
+            incident.spec.reason.clone(),
+            &name,
+        )
+        .await;
+        Ok(Done::Wrote)
+    }
+
+    /// Tells a person what becomes of the request: in the policy's status, and by an Event where it is refused.
+    async fn answer(&self, answer: &Answer) -> Result<Done, CallError> {
+        let mut changed = self.policy.clone();
+        let given = request::given(answer, self.now);
+        changed.status.get_or_insert_default().rollback_request = Some(given.clone());
+        if self.context.replace_status(&changed).await? == Written::Overtaken {
+            return Ok(Done::Wrote);
+        }
+        let outcome = if given.accepted { "Accepted" } else { "Refused" };
+        let label = KindLabel {
+            kind: outcome.to_owned(),
+        };
+        self.context.meters.requests.get_or_create(&label).inc();
+        tracing::warn!(policy = %self.policy.name_any(), outcome, message = %given.message, "a rollback was requested");
+        if !given.accepted {
+            self.tell(true, "RollbackRefused", given.message, &given.id).await;
+        }
         Ok(Done::Wrote)
     }
 
@@ -181,9 +213,13 @@ impl Act<'_> {
             return Ok(Done::Wrote);
         }
         let status = changed.status.unwrap_or_default();
+        if advance.to.is_closed() {
+            let escalated = conditions::is_true(&status.conditions, "Escalated");
+            self.context.meters.ended(incident.spec.trigger, advance.to, escalated);
+        }
         if let Some((warning, reason)) = event(advance.to) {
             let note = if advance.to == IncidentState::Recovered {
-                self.recovered(&status)
+                self.recovered(incident.spec.trigger, &status)
             } else {
                 advance.message.clone()
             };
@@ -218,7 +254,8 @@ impl Act<'_> {
                     .checkpoint
                     .as_ref()
                     .and_then(|checkpoint| checkpoint.certified_at.as_ref());
-                if let Some(certified) = certified {
+                // Nothing was lost before a request: its begin is no breach.
+                if let Some(certified) = certified.filter(|_| incident.spec.trigger != Trigger::Requested) {
                     let seconds = (incident.spec.onset.0.as_second() - certified.0.as_second()).max(0);
                     status.rpo_seconds = Some(seconds);
                     status.rpo = Some(words::span(seconds));
@@ -254,15 +291,20 @@ impl Act<'_> {
         annotations.get(ROLLBACK_ANNOTATION) == Some(&incident.name_any())
     }
 
-    fn recovered(&self, status: &QualityIncidentStatus) -> String {
+    fn recovered(&self, trigger: Trigger, status: &QualityIncidentStatus) -> String {
         let figures: Vec<String> = self
             .verdict
             .streaming()
             .map(|trigger| format!("{} {}", trigger.trigger.words(), words::figures(trigger).text()))
             .collect();
         format!(
-            "{} after the breach began; {}",
+            "{} after {}; {}",
             status.rto.as_deref().unwrap_or(words::UNKNOWN),
+            if trigger == Trigger::Requested {
+                "the request"
+            } else {
+                "the breach began"
+            },
             figures.join("; ")
         )
     }
@@ -307,7 +349,7 @@ impl Act<'_> {
 /// Where a reason stands in the story of an incident.
 fn chapter(reason: &str) -> u8 {
     match reason {
-        "SLOBreached" | "SLOAlert" => 0,
+        "SLOBreached" | "SLOAlert" | "RollbackRequested" | "RollbackRefused" => 0,
         "RolledBack" => 2,
         "Escalated" => 3,
         "RollbackIneffective" => 4,

@@ -102,35 +102,16 @@ pub fn incident(
 ) -> QualityIncident {
     let uid = policy.uid().unwrap_or_default();
     let release = &gathered.release;
-    let earlier = gathered
-        .incidents
-        .iter()
-        .filter(|known| release_of(known) == *release && is_closed(known));
-    // As many as are on record; further where records of some were deleted and the next one's name is taken.
-    let mut epoch = earlier.count();
-    let (key, name) = loop {
-        let key = hash(&[
-            &uid,
-            &release.deployment_uid,
-            &release.replica_set,
-            &release.revision,
-            &epoch.to_string(),
-        ]);
-        let name = incident_name(&policy.name_any(), &key);
-        let taken = |known: &QualityIncident| is_closed(known) && known.name_any() == name;
-        if !gathered.incidents.iter().any(taken) {
-            break (key, name);
-        }
-        epoch += 1;
-    };
+    let (key, name) = identity(policy, gathered, new);
     let from_images = from_images(gathered, found.digests);
     let (checkpoint, no_target) = match &new.target {
         Ok(candidate) => (Some(intent(candidate)), None),
         Err(reason) => (None, Some(reason.message())),
     };
-    let mut reason = match verdict.trigger(new.trigger) {
-        Some(trigger) => words::sentence(trigger),
-        None => format!("{} while pods run", new.trigger.words()),
+    let mut reason = match (verdict.trigger(new.trigger), &new.request) {
+        (_, Some((_, reason))) => format!("a person asked for it: {reason}"),
+        (Some(trigger), None) => words::sentence(trigger),
+        (None, None) => format!("{} while pods run", new.trigger.words()),
     };
     for detail in details {
         reason.push_str("; ");
@@ -158,7 +139,8 @@ pub fn incident(
             trigger: new.trigger,
             severity: new.severity,
             onset: time(new.onset),
-            detected: time(verdict.at),
+            // A request may be younger than the newest look.
+            detected: time(verdict.at.max(new.onset)),
             reason,
             from: from_images
                 .first()
@@ -169,6 +151,7 @@ pub fn incident(
                 .and_then(|checkpoint| checkpoint.images.first())
                 .map(|image| incident::short(&image.image))
                 .unwrap_or_default(),
+            request: new.request.as_ref().map(|(id, _)| id.clone()),
             mlflow_run_id: found.run.map(str::to_owned),
             from_images,
             checkpoint,
@@ -177,6 +160,37 @@ pub fn incident(
             key,
         },
         status: None,
+    }
+}
+
+/// An incident's key and name. That of a breach: policy, Deployment, release and how many incidents of this release came
+/// before; further where records of some were deleted and the next one's name is taken. That of a request: the request.
+fn identity(policy: &QualityPolicy, gathered: &Gathered, new: &NewIncident) -> (String, String) {
+    let uid = policy.uid().unwrap_or_default();
+    let release = &gathered.release;
+    let earlier = gathered
+        .incidents
+        .iter()
+        .filter(|known| release_of(known) == *release && is_closed(known));
+    let request = new.request.as_ref().map(|(id, _)| id.as_str());
+    let mut epoch = if request.is_some() { 0 } else { earlier.count() };
+    loop {
+        let epoch_text = epoch.to_string();
+        let mut parts = vec![
+            uid.as_str(),
+            &release.deployment_uid,
+            &release.replica_set,
+            &release.revision,
+            &epoch_text,
+        ];
+        parts.extend(request);
+        let key = hash(&parts);
+        let name = incident_name(&policy.name_any(), &key);
+        let taken = |known: &QualityIncident| is_closed(known) && known.name_any() == name;
+        if !gathered.incidents.iter().any(taken) {
+            return (key, name);
+        }
+        epoch += 1;
     }
 }
 

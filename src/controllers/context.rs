@@ -189,5 +189,6 @@ impl Context {
             .retain(|uid, _| known(uid));
         self.evidence.forget_all_but(known);
         self.verification.forget_idle();
+        self.meters.looked.forget_all_but(known);
     }
 }

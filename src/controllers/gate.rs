@@ -269,19 +269,22 @@ async fn tell_what_moved(
     gathered: &Gathered,
     (known, kept): (&[Quarantined], &[Quarantined]),
 ) {
-    for new in kept.iter().filter(|entry| !known.contains(entry)) {
+    let new: Vec<&Quarantined> = kept.iter().filter(|entry| !known.contains(entry)).collect();
+    // One Event an incident, however many containers it had.
+    for of_one in new.chunk_by(|a, b| a.incident == b.incident) {
+        let names: Vec<String> = of_one.iter().map(|entry| name(entry)).collect();
+        let (first, incident) = (of_one[0], &of_one[0].incident);
         let told = Told {
             warning: false,
             reason: "ImageQuarantined",
             note: format!(
-                "image {} is kept out by incident {} ({}). Release it with: kubectl quality release {} --image {}",
-                name(new),
-                new.incident,
-                new.reason,
+                "image {} is kept out by incident {incident} ({}). Release it with: kubectl quality release {} --image {}",
+                names.join(", "),
+                first.reason,
                 policy.name_any(),
-                name(new)
+                name(first)
             ),
-            about: &format!("{} {}", new.incident, new.image),
+            about: incident,
             chapter: 3,
         };
         tell(context, policy, Some(&gathered.deployment), &told).await;

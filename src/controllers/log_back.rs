@@ -1,5 +1,6 @@
-//! Logs a rollback and its postmortem back to the MLflow run of the release that was rolled back, when the policy says
-//! so: in the background, again and again until the server took it. The incident's condition `LoggedBack` tells.
+//! Logs what was done back to MLflow runs, when the policy says so: a rollback and its postmortem to the run of the release
+//! that was rolled back, a drill to the run of the checkpoint that it went back to. In the background, again and again
+//! until the server took it; the condition `LoggedBack` of the incident or drill tells. Two files each.
 
 use std::{
     collections::HashMap,
@@ -8,12 +9,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
 use crate::{
     api::{
-        QualityIncident, QualityPolicy,
+        QualityIncident, QualityPolicy, RecoveryDrill, RecoveryDrillStatus,
         conditions::{self, Status},
     },
     controllers::{
@@ -35,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// And grows no longer than this.
 const LATEST: Duration = Duration::from_secs(600);
 
-/// What is being logged back, by the incident's UID.
+/// What is being logged back, by the UID of the incident or drill.
 #[derive(Default)]
 pub struct LogBacks(Arc<Mutex<HashMap<String, Attempt>>>);
 
@@ -47,7 +48,7 @@ struct Attempt {
 }
 
 impl LogBacks {
-    /// What is on record in the incident needs no memory here.
+    /// What is on record in the object needs no memory here.
     fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
@@ -75,6 +76,7 @@ pub async fn log_back(
     context: &Context,
     policy: &QualityPolicy,
     gathered: &Gathered,
+    drills: &[RecoveryDrill],
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let named = policy
@@ -91,71 +93,111 @@ pub async fn log_back(
     let mut wrote = false;
     for incident in &gathered.incidents {
         let status = incident.status.clone().unwrap_or_default();
-        let run = incident.spec.mlflow_run_id.as_deref().and_then(RunId::parse);
-        let (Some(run), Some(uid)) = (run, incident.uid()) else {
-            continue;
+        let run = incident.spec.mlflow_run_id.as_deref();
+        let log = Log {
+            run: run.filter(|_| postmortem::is_due(&status)).and_then(RunId::parse),
+            conditions: &status.conditions,
+            files: || of_incident(incident),
         };
-        if conditions::is_true(&status.conditions, CONDITION) {
-            context.log_backs.forget(&uid);
-            continue;
+        if let Some((holds, reason, message)) = progress(context, &server, incident, log) {
+            let mut changed = incident.clone();
+            let conditions = &mut changed.status.get_or_insert_default().conditions;
+            conditions::set(conditions, CONDITION, holds, reason, &message, None, &Time(now));
+            wrote |= changed.status != incident.status && context.replace_status(&changed).await.map(|_| true)?;
         }
-        if !postmortem::is_due(&status) {
-            continue;
-        }
-        let (server, record) = (server.clone(), incident.clone());
-        let outcome = context.log_backs.ask(&uid.clone(), |attempts| {
-            tokio::spawn(async move {
-                let sent = send(&server, &run, &record).await.map_err(|error| error.to_string());
-                let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(attempt) = attempts.get_mut(&uid) {
-                    attempt.running = false;
-                    attempt.outcome = Some(sent);
-                    attempt.due = Instant::now() + attempt.pause;
-                    attempt.pause = (attempt.pause * 2).min(LATEST);
-                }
-            });
-        });
-        let (status, reason, message) = match outcome {
-            None => continue,
-            Some(Ok(())) => (
-                Status::True,
-                "Logged",
-                "the rollback was logged to the release's run".to_owned(),
-            ),
-            Some(Err(problem)) => (Status::False, "NotLogged", problem),
+    }
+    for drill in drills {
+        let status = drill.status.clone().unwrap_or_default();
+        let log = Log {
+            run: run_of(&status, gathered).filter(|_| status.finished_at.is_some()),
+            conditions: &status.conditions,
+            files: || of_drill(drill),
         };
-        wrote |= tell(context, incident, status, reason, &message, now).await?;
+        if let Some((holds, reason, message)) = progress(context, &server, drill, log) {
+            let mut changed = drill.clone();
+            let conditions = &mut changed.status.get_or_insert_default().conditions;
+            conditions::set(conditions, CONDITION, holds, reason, &message, None, &Time(now));
+            wrote |= changed.status != drill.status && context.replace_status(&changed).await.map(|_| true)?;
+        }
     }
     Ok(wrote)
 }
 
-async fn tell(
-    context: &Context,
-    incident: &QualityIncident,
-    status: Status,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Result<bool, CallError> {
-    let mut changed = incident.clone();
-    let conditions = &mut changed.status.get_or_insert_default().conditions;
-    conditions::set(conditions, CONDITION, status, reason, message, None, &Time(now));
-    if changed.status == incident.status {
-        return Ok(false);
-    }
-    context.replace_status(&changed).await.map(|_| true)
+/// What is to be logged about one object.
+struct Log<'a, F> {
+    /// To which run; none while it is not over, or comes from no run.
+    run: Option<RunId>,
+    /// What is known of it.
+    conditions: &'a [Condition],
+    /// The files, made when they are sent.
+    files: F,
 }
 
-async fn send(server: &Mlflow, run: &RunId, incident: &QualityIncident) -> Result<(), RunError> {
+type Files = [(&'static str, String); 2];
+
+/// How the logging of one object stands, where there is something to say; starts an attempt when one is due.
+fn progress<K: ResourceExt>(
+    context: &Context,
+    server: &Arc<Mlflow>,
+    object: &K,
+    log: Log<'_, impl FnOnce() -> Files>,
+) -> Option<(Status, &'static str, String)> {
+    let (run, uid) = (log.run?, object.uid()?);
+    if conditions::is_true(log.conditions, CONDITION) {
+        context.log_backs.forget(&uid);
+        return None;
+    }
+    let (server, name) = (server.clone(), object.name_any());
+    let outcome = context.log_backs.ask(&uid.clone(), |attempts| {
+        let files = (log.files)();
+        tokio::spawn(async move {
+            let sent = send(&server, &run, &name, files)
+                .await
+                .map_err(|error| error.to_string());
+            let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(attempt) = attempts.get_mut(&uid) {
+                attempt.running = false;
+                attempt.outcome = Some(sent);
+                attempt.due = Instant::now() + attempt.pause;
+                attempt.pause = (attempt.pause * 2).min(LATEST);
+            }
+        });
+    });
+    outcome.map(|outcome| match outcome {
+        Ok(()) => (Status::True, "Logged", "logged to the MLflow run".to_owned()),
+        Err(problem) => (Status::False, "NotLogged", problem),
+    })
+}
+
+/// The run of the checkpoint that a drill went back to, while that checkpoint is on record.
+fn run_of(status: &RecoveryDrillStatus, gathered: &Gathered) -> Option<RunId> {
+    let went_back_to = &status.intent.as_ref()?.checkpoint;
+    let checkpoint = gathered
+        .checkpoints
+        .iter()
+        .find(|checkpoint| checkpoint.uid().as_deref() == Some(went_back_to.uid.as_str()))?;
+    RunId::parse(checkpoint.spec.provenance.as_ref()?.mlflow_run_id.as_deref()?)
+}
+
+fn of_incident(incident: &QualityIncident) -> Files {
     let incidents = std::slice::from_ref(incident);
-    let files = [
+    [
         ("rollback_log.json", exports::rollback_log(incidents)),
         ("postmortem_report.md", exports::postmortem_report(incidents)),
-    ];
+    ]
+}
+
+fn of_drill(drill: &RecoveryDrill) -> Files {
+    let drills = std::slice::from_ref(drill);
+    [
+        ("recovery_test.json", exports::recovery_test(drills)),
+        ("weekly_validation.log", exports::weekly_validation(drills)),
+    ]
+}
+
+async fn send(server: &Mlflow, run: &RunId, object: &str, files: Files) -> Result<(), RunError> {
     for (name, text) in files {
-        server
-            .put(run, &["quality-officer", &incident.name_any(), name], text)
-            .await?;
+        server.put(run, &["quality-officer", object, name], text).await?;
     }
     Ok(())
 }

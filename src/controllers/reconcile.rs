@@ -17,7 +17,7 @@ use crate::{
         gate,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, release, reporting,
+        log_back, release, reporting, request,
         status::{self, NotReady},
         undecodable::undecodable,
     },
@@ -181,9 +181,11 @@ async fn judge_and_act(
     let rules = judged.subject.policy.clone();
     let before = judged.last_look();
     judged.catch_up(source, grid, replicas(gathered)).await;
-    if judged.last_look() != before {
-        context.meters.looks.inc();
-        context.meters.last_look.set(judged.last_look().unwrap_or(grid) as f64);
+    if let Some(instant) = judged.last_look().filter(|instant| Some(*instant) != before) {
+        let lag = Timestamp::now().as_millisecond() as f64 / 1_000.0 - instant as f64;
+        let allowed = rules.false_rollback_rate / rules.period;
+        let uid = policy.uid().unwrap_or_default();
+        context.meters.look(&uid, instant, before, lag, allowed);
     }
     let complete = release::rollout_complete(&gathered.deployment);
     let some_ready = replicas(gathered).ready > 0;
@@ -238,7 +240,7 @@ async fn judge_and_act(
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
     }
-    wrote |= log_back::log_back(context, policy, gathered, now).await?;
+    wrote |= log_back::log_back(context, policy, gathered, &drills, now).await?;
     let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
     let found = reporting::reported(
@@ -255,8 +257,7 @@ async fn judge_and_act(
         },
         now,
     );
-    let report = gathered.report.as_ref();
-    wrote |= status::update(context, policy, report, judged, &found, &scheduled, now).await?;
+    wrote |= status::update(context, policy, gathered, judged, &found, &scheduled, now).await?;
     Ok(wrote)
 }
 
@@ -429,6 +430,7 @@ fn observed(
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
         last_rollback: gathered.last_rollback,
+        request: request::pending(policy, &gathered.incidents),
     }
 }
 

@@ -16,12 +16,10 @@ use crate::{
             Material, Past, Rehearsal, Report, report,
             strict::{self, Full, Readiness, Section},
         },
+        review,
         words::{self, UNKNOWN},
     },
 };
-
-/// A report is reviewed every so often, seconds.
-const REVIEW_SECONDS: i64 = 86_400;
 
 /// What was seen of one policy.
 pub struct Seen<'a> {
@@ -86,7 +84,7 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         recovery: &recovery,
         run: seen.run,
         metrics: &metrics,
-        review: REVIEW_SECONDS,
+        review: review::next(now.as_second(), seen.rules.review),
         now: now.as_second(),
     };
     let (sections, last_line) = (strict::sections(&full), strict::last_line(&full));

@@ -26,6 +26,7 @@ use crate::{
         context::{CallError, Context, PolicyObject, Stores, call},
         drill::{DrillObject, Wiring},
         evidence::Desk,
+        figures::figures,
         gather::policies_of,
         reconcile::{on_error, reconcile},
         verification,
@@ -84,6 +85,8 @@ pub async fn run(
     .map(|feed| tokio::spawn(until(stop.clone(), feed)))
     .collect();
 
+    let (seen, looked) = (stores.clone(), meters.looked.clone());
+    meters.read_policies(Box::new(move || figures(&seen, &looked)));
     let sources = sources(config, &meters);
     let evidence = Desk::new(config, meters.clone());
     let verification = verification::Desk::new(config, meters.clone());

@@ -12,12 +12,14 @@ use crate::{
         conditions::{self, Status},
     },
     controllers::{
-        build,
+        bounds, build,
         context::{CallError, Context, call, post},
         drill::schedule::Scheduled,
         gate,
+        gather::Gathered,
         judged::Judged,
         reporting::Reported,
+        snapshot::Due,
     },
     core::report::Health,
 };
@@ -79,7 +81,7 @@ pub async fn not_ready(
 pub async fn update(
     context: &Context,
     policy: &QualityPolicy,
-    report: Option<&QualityReport>,
+    gathered: &Gathered,
     judged: &Judged,
     reported: &Reported,
     scheduled: &Scheduled,
@@ -132,7 +134,10 @@ pub async fn update(
         "SLOsMet",
         met,
         reason,
-        &found.findings.first().cloned().unwrap_or_default(),
+        found
+            .findings
+            .first()
+            .map_or("every judged objective is met", String::as_str),
     );
     match &found.rollback {
         Ok(checkpoint) => {
@@ -165,7 +170,17 @@ pub async fn update(
     status.release = Some(release_status(judged));
     status.triggers = found.triggers.iter().map(build::trigger_status).collect();
     let wrote = write_policy(context, policy, status.clone(), now).await?;
-    Ok(write_report(context, policy, report, &status, reported, now).await? || wrote)
+    let due = Due::new(
+        &judged.subject.policy,
+        &gathered.incidents,
+        gathered.report.as_ref().and_then(reviewed_at),
+        now,
+    );
+    let living = Living {
+        report: gathered.report.as_ref(),
+        due,
+    };
+    Ok(write_report(context, policy, &living, &status, reported, now).await? || wrote)
 }
 
 fn release_status(judged: &Judged) -> ReleaseStatus {
@@ -257,17 +272,27 @@ fn trigger_moves(known: &[TriggerStatus], new: &[TriggerStatus]) -> bool {
     known.len() != new.len() || known.iter().map(key).ne(new.iter().map(key))
 }
 
+/// The living report, and the snapshots of it that are due.
+struct Living<'a> {
+    report: Option<&'a QualityReport>,
+    due: Due<'a>,
+}
+
+fn reviewed_at(report: &QualityReport) -> Option<&Time> {
+    report.status.as_ref()?.reviewed_at.as_ref()
+}
+
 async fn write_report(
     context: &Context,
     policy: &QualityPolicy,
-    report: Option<&QualityReport>,
+    living: &Living<'_>,
     policy_status: &QualityPolicyStatus,
     reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let found = &reported.report;
     let api: Api<QualityReport> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
-    let Some(known) = report else {
+    let Some(known) = living.report else {
         match call(api.create(&post(), &new_report(policy))).await {
             Ok(_) => context.meters.wrote("QualityReport"),
             Err(error) if error.is_conflict() => {}
@@ -292,13 +317,16 @@ async fn write_report(
         compliance: found.compliance.clone(),
         incident: found.last_incident.clone().unwrap_or_default(),
         slo_summary: found.summary.iter().map(crate::api::SloRow::from).collect(),
-        findings: found.findings.iter().take(16).map(|finding| cut(finding)).collect(),
-        quality: found.rows.iter().take(MOST_ROWS).map(QualityRow::from).collect(),
-        notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
+        findings: found.findings.clone(),
+        quality: found.rows.iter().map(QualityRow::from).collect(),
+        notes: found.notes.clone(),
         sections: reported.sections.clone(),
         last_line: reported.last_line.clone(),
+        reviewed_at: old.reviewed_at.clone(),
         updated_at: old.updated_at.clone(),
     };
+    bounds::fit(&mut status);
+    let taken = take(context, policy, &living.due, &mut status, now).await;
     let statuses = |status: &QualityReportStatus| {
         status
             .slo_summary
@@ -306,7 +334,10 @@ async fn write_report(
             .map(|row| row.status.clone())
             .collect::<Vec<_>>()
     };
-    let moved = moves(&old.conditions, &status.conditions)
+    let moved = taken
+        // From here on reviews are held.
+        || old.reviewed_at.is_none()
+        || moves(&old.conditions, &status.conditions)
         // Evidence does not move from look to look: what it says is written as soon as it says something else.
         || old.quality != status.quality
         || statuses(&old) != statuses(&status)
@@ -315,6 +346,9 @@ async fn write_report(
     if !moved && (!is_due(old.updated_at.as_ref(), now) || old == status) {
         return Ok(false);
     }
+    if living.due.is_empty() || status.reviewed_at.is_none() {
+        status.reviewed_at = Some(living.due.reviewed.clone());
+    }
     status.updated_at = Some(Time(now));
     let mut changed = known.clone();
     changed.status = Some(status);
@@ -322,13 +356,31 @@ async fn write_report(
     Ok(true)
 }
 
-/// Far longer than any sentence of ours: a status must never outgrow its store.
-const MOST_CHARACTERS: usize = 2_000;
-/// More rows than there are judgements.
-const MOST_ROWS: usize = 100;
-
-fn cut(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect()
+/// Takes the snapshots that are due, each a copy of what is about to be written; whether there were some. Where they cannot
+/// be taken the living report is written all the same, and they are due again at the next look.
+async fn take(
+    context: &Context,
+    policy: &QualityPolicy,
+    due: &Due<'_>,
+    status: &mut QualityReportStatus,
+    now: Timestamp,
+) -> bool {
+    if due.is_empty() {
+        return false;
+    }
+    let mut copy = status.clone();
+    copy.reviewed_at = Some(due.reviewed.clone());
+    copy.updated_at = Some(Time(now));
+    match due.take(context, policy, &copy, now).await {
+        Ok(()) => {
+            *status = copy;
+            true
+        }
+        Err(error) => {
+            tracing::warn!(policy = %policy.name_any(), %error, "a snapshot of the report was not taken");
+            false
+        }
+    }
 }
 
 fn new_report(policy: &QualityPolicy) -> QualityReport {

@@ -20,9 +20,23 @@ pub enum Trigger {
     GpuMemory,
     /// No usable metric while pods run.
     Blind,
+    /// A person, who asked for a rollback.
+    Requested,
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ErrorRate,
+        Self::Latency,
+        Self::Throughput,
+        Self::Compliance,
+        Self::GpuUtilization,
+        Self::GpuMemory,
+        Self::Blind,
+        Self::Requested,
+    ];
+
     /// Its name, as the API spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +47,7 @@ impl Trigger {
             Self::GpuUtilization => "GpuUtilization",
             Self::GpuMemory => "GpuMemory",
             Self::Blind => "Blind",
+            Self::Requested => "Requested",
         }
     }
 
@@ -46,6 +61,7 @@ impl Trigger {
             Self::GpuUtilization => "GPU utilization",
             Self::GpuMemory => "GPU memory",
             Self::Blind => "no usable metrics",
+            Self::Requested => "a person's request",
         }
     }
 }

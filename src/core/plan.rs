@@ -4,8 +4,10 @@
 //! One step a call: the caller acts, observes again and asks again. A crash between two steps loses
 //! nothing, because each step can be read off the cluster.
 
+mod request;
 mod target;
 
+pub use request::{Answer, Asked, Request, identity};
 pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run, runs};
 
 use crate::core::{
@@ -50,6 +52,8 @@ pub struct Observed {
     pub incident: Option<OpenIncident>,
     /// When the operator last changed this Deployment.
     pub last_rollback: Option<i64>,
+    /// A person's request to roll back that was not answered yet.
+    pub request: Option<Asked>,
 }
 
 /// An incident that is not closed.
@@ -105,6 +109,8 @@ pub enum Plan {
     Advance(Advance),
     /// Say that the breach lasts too long.
     Escalate,
+    /// Tell a person what becomes of the request.
+    Answer(Answer),
 }
 
 /// A new incident.
@@ -118,6 +124,8 @@ pub struct NewIncident {
     pub onset: i64,
     /// Where to go back to, or why there is nowhere.
     pub target: Result<Candidate, NoTarget>,
+    /// The request that it is opened for: which one, and its reason.
+    pub request: Option<(String, String)>,
 }
 
 /// The next state of an incident.
@@ -138,6 +146,9 @@ fn advance(to: IncidentState, message: impl Into<String>) -> Plan {
 
 /// The next step for a policy that is neither paused nor in conflict.
 pub fn plan(policy: &Policy, verdict: &Verdict, observed: &Observed) -> Plan {
+    if let Some(asked) = &observed.request {
+        return request::take_up(policy, observed, asked);
+    }
     let Some(incident) = &observed.incident else {
         return alarm(policy, verdict).map_or(Plan::Hold(Hold::NoBreach), |(trigger, severity, onset)| {
             let target = choose_target(policy, observed);
@@ -146,6 +157,7 @@ pub fn plan(policy: &Policy, verdict: &Verdict, observed: &Observed) -> Plan {
                 severity,
                 onset,
                 target,
+                request: None,
             })
         });
     };
@@ -153,7 +165,10 @@ pub fn plan(policy: &Policy, verdict: &Verdict, observed: &Observed) -> Plan {
         return Plan::Hold(Hold::NoBreach);
     }
     let alarmed = alarm(policy, verdict);
-    if incident.severity == Severity::Alert
+    // A request that waits hides no breach.
+    let gives_way = incident.severity == Severity::Alert
+        || incident.trigger == Trigger::Requested && incident.state != IncidentState::Open;
+    if gives_way
         && !is_under_way(incident.state)
         && !is_ours(observed, incident)
         && alarmed.is_some_and(|(_, severity, _)| severity == Severity::Rollback)
@@ -214,7 +229,7 @@ fn is_under_way(state: IncidentState) -> bool {
 }
 
 fn still_in_breach(verdict: &Verdict, incident: &OpenIncident) -> bool {
-    !verdict.no_breach() || is_under_way(incident.state)
+    !verdict.no_breach() || is_under_way(incident.state) && incident.trigger != Trigger::Requested
 }
 
 fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &OpenIncident) -> Plan {
@@ -230,8 +245,12 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
             S::Superseded,
             "the Deployment has a newer template: it is left alone and judged by itself",
         ),
+        S::Open if incident.trigger == Trigger::Requested => request::decide(policy, observed, incident),
         S::Open => decide(policy, verdict, observed, incident),
         S::AwaitingApproval | S::Halted if incident.approved => approved(policy, verdict, incident),
+        S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if incident.trigger == Trigger::Requested => {
+            request::expired(observed, incident).unwrap_or(Plan::Hold(Hold::AwaitingPerson))
+        }
         S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted => resolve(verdict, incident),
         S::RollingBack | S::Verifying | S::Ineffective if superseded(observed, incident) => advance(
             S::Superseded,
@@ -323,7 +342,7 @@ fn forbidden(policy: &Policy, target: &Candidate) -> Option<Plan> {
 /// breach, a checkpoint that cannot be used, a newer template or the mode `Observe`.
 fn approved(policy: &Policy, verdict: &Verdict, incident: &OpenIncident) -> Plan {
     use IncidentState as S;
-    if ended(verdict, incident) {
+    if incident.trigger != Trigger::Requested && ended(verdict, incident) {
         return advance(S::Resolved, "the breach ended before the approved rollback began");
     }
     let Some(target) = &incident.target else {

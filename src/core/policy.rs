@@ -49,6 +49,8 @@ pub struct Policy {
     pub rto: i64,
     /// Recovery point objective, seconds.
     pub rpo: i64,
+    /// Seconds between two reviews of the report.
+    pub review: i64,
 }
 
 /// A latency quantile and its limit.
@@ -156,5 +158,6 @@ pub fn usual() -> Policy {
         keep: 5,
         rto: 600,
         rpo: 300,
+        review: 86_400,
     }
 }

@@ -138,8 +138,12 @@ fn timeline(text: &mut String, material: &Material<'_>) {
             cell(what)
         );
     };
-    line(material.onset, "the breach began");
-    line(material.detected, "the evidence reached its threshold");
+    let (begin, detected) = match material.trigger {
+        Trigger::Requested => ("a person asked for a rollback", "the request was taken up"),
+        _ => ("the breach began", "the evidence reached its threshold"),
+    };
+    line(material.onset, begin);
+    line(material.detected, detected);
     for step in material.steps {
         line(step.at, &format!("{}: {}", step.state.name(), step.message));
     }
@@ -231,6 +235,7 @@ pub fn actions(material: &Material<'_>) -> Vec<String> {
             Trigger::Throughput => "Throughput was the trigger: look for a concurrency limit, a smaller batch or fewer workers in the release.",
             Trigger::Compliance => "Compliance was the trigger: run `quality-officer check --evidence RUN --baseline RUN` in the pipeline, so that such a release is not shipped.",
             Trigger::GpuUtilization | Trigger::GpuMemory => "GPU was the trigger: compare batch size and model size with the checkpoint's.",
+            Trigger::Requested => "A person asked for the rollback: write down what they saw that no trigger showed, and whether an objective should show it.",
             Trigger::Blind => "The release showed no metrics: check that it exports them under the names that the policy reads.",
         }
         .to_owned(),

@@ -215,7 +215,8 @@ pub fn report(material: &Material<'_>) -> Report {
     let quality = material.policy.quality.as_ref().and(material.quality.quality());
     let quality_health = quality.map(Quality::health);
     let in_breach = verdict.decisive().any(TriggerVerdict::in_breach)
-        || open_rollback.is_some()
+        // What a person asked for shows no breach.
+        || open_rollback.is_some_and(|incident| incident.trigger != Trigger::Requested)
         || quality_health == Some(Health::Breach);
     let doubtful = unknown.is_some()
         // The first release of a service runs without anything to be compared with; who asks for a judgement is told.

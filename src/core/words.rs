@@ -134,14 +134,18 @@ impl Figures {
 /// The figures of a trigger in the unit that its objective has: a latency in milliseconds, not a share.
 pub fn figures(verdict: &TriggerVerdict) -> Figures {
     let print: fn(f64) -> String = match verdict.trigger {
-        Trigger::ErrorRate | Trigger::GpuUtilization | Trigger::GpuMemory | Trigger::Blind => percent,
+        Trigger::ErrorRate | Trigger::GpuUtilization | Trigger::GpuMemory | Trigger::Blind | Trigger::Requested => {
+            percent
+        }
         Trigger::Latency => milliseconds,
         Trigger::Throughput => |rate| format!("{rate:.1}/s"),
         Trigger::Compliance => points,
     };
     let shown: Option<&Estimate> = match verdict.trigger {
         Trigger::Latency | Trigger::GpuUtilization | Trigger::GpuMemory => verdict.level.as_ref(),
-        Trigger::ErrorRate | Trigger::Throughput | Trigger::Compliance | Trigger::Blind => verdict.estimate.as_ref(),
+        Trigger::ErrorRate | Trigger::Throughput | Trigger::Compliance | Trigger::Blind | Trigger::Requested => {
+            verdict.estimate.as_ref()
+        }
     };
     let limit = print(verdict.level_limit.unwrap_or(verdict.limit));
     match shown {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Cluster, PluginError,
-    print::{or_dash, wrapped},
+    print::table::{or_dash, wrapped},
 };
 use crate::{
     api::{

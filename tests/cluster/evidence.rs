@@ -8,11 +8,16 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger};
+use quality_officer::api::{
+    DrillMode, IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger,
+};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions};
 
-use crate::scene::{Scene, bad, good, image, policy, space};
+use crate::{
+    drills::{ask, when},
+    scene::{Scene, bad, good, image, policy, space},
+};
 
 /// Runs in a folder: a folder a run.
 struct Runs(PathBuf);
@@ -284,9 +289,10 @@ async fn a_missed_uplift_is_a_breach_that_rolls_nothing_back() {
     assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
-    let space = space("log-back").await;
+/// The good release runs under a policy that logs back to a real MLflow: the server, and the runs of a good and of a worse
+/// model.
+async fn logging_back(namespace: &str) -> (stage::Tracking, String, String, Scene) {
+    let space = space(namespace).await;
     let endpoints = space.endpoints.clone();
     let mlflow = tokio::task::spawn_blocking(move || bed::Mlflow::shared(&endpoints).unwrap());
     let mlflow = mlflow.await.unwrap();
@@ -297,7 +303,7 @@ async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
     );
     let options = OperatorOptions {
         more: json!({"mlflowSources": {"default": {"url": mlflow.url()}}}),
-        ..OperatorOptions::for_namespace("log-back", &space.endpoints.prometheus)
+        ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
     };
     let targets = space.endpoints.prometheus_targets.clone();
     let scene = Scene::set(space, targets, options).await;
@@ -309,14 +315,21 @@ async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
         },
         "objectives": {"compliance": {"minUplift": "0%"}},
     }));
-    let scene = scene.guard(&by_mlflow).await;
+    (tracking, old, new, scene.guard(&by_mlflow).await)
+}
+
+fn is_logged_back(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
+    quality_officer::api::conditions::is_true(conditions, "LoggedBack")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
+    let (tracking, _, new, scene) = logging_back("log-back").await;
     scene.service.behave(&bad(), Behaviour::HEALTHY);
     annotate(&scene, &bad(), &new).await;
     let is_logged = |all: &[QualityIncident]| {
-        all.iter().any(|incident| {
-            let conditions = incident.status.clone().unwrap_or_default().conditions;
-            quality_officer::api::conditions::is_true(&conditions, "LoggedBack")
-        })
+        all.iter()
+            .any(|incident| is_logged_back(&incident.status.clone().unwrap_or_default().conditions))
     };
     let all = scene.incidents("the rollback is logged back", is_logged).await;
     let incident = &all[0];
@@ -337,4 +350,44 @@ async fn a_rollback_and_its_postmortem_are_logged_to_the_run_of_the_release() {
     let log: Value = serde_json::from_str(&log).unwrap();
     assert_eq!(log["rollbacks"][0]["mlflow_run_id"], new.as_str());
     assert_eq!(log["rollbacks"][0]["trigger"], "Compliance");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_is_logged_once_to_the_run_of_the_checkpoint_that_it_went_back_to() {
+    let (tracking, old, _, scene) = logging_back("log-drill").await;
+    ask(&scene, "rehearsal", DrillMode::Shadow);
+    let drill = when(&scene, "rehearsal", "is logged back", |drill| {
+        is_logged_back(&drill.status.clone().unwrap_or_default().conditions)
+    })
+    .await;
+    let test = tracking
+        .read(&old, "quality-officer/rehearsal/recovery_test.json")
+        .await
+        .unwrap();
+    let test: Value = serde_json::from_str(&test).unwrap();
+    let uid = drill.metadata.uid.clone().unwrap();
+    assert_eq!(
+        (
+            &test["drills"][0]["log_id"],
+            &test["drills"][0]["result"],
+            test["drills"].as_array().unwrap().len()
+        ),
+        (&json!("rehearsal"), &json!("Passed"), 1)
+    );
+    let log = tracking
+        .read(&old, "quality-officer/rehearsal/weekly_validation.log")
+        .await
+        .unwrap();
+    assert!(
+        log.contains(&format!("run_id={uid}")) && log.lines().count() == 1,
+        "{log}"
+    );
+    scene.looks(3.0).await;
+    let again = scene
+        .space
+        .api::<quality_officer::api::RecoveryDrill>()
+        .get("rehearsal")
+        .await
+        .unwrap();
+    assert_eq!(again.metadata.resource_version, drill.metadata.resource_version, "once");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::scene::{Scene, bad, good, policy};
 
 /// The plugin in the scene's namespace: whether it succeeded, and what it said.
-fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
+pub fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
         .args(arguments)
         .args(["-n", &scene.space.namespace])
@@ -19,7 +19,7 @@ fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-fn said(scene: &Scene, arguments: &[&str]) -> String {
+pub fn said(scene: &Scene, arguments: &[&str]) -> String {
     let (succeeded, text) = quality(scene, arguments);
     assert!(succeeded, "{arguments:?}: {text}");
     text
@@ -54,7 +54,7 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
         "{last}"
     );
     let data: serde_json::Value = serde_json::from_str(&said(&scene, &["report", "-o", "json"])).unwrap();
-    assert_eq!(data[0]["status"]["verdict"], "BREACH");
+    assert_eq!(data["items"][0]["status"]["verdict"], "BREACH");
 
     let why = said(&scene, &["explain", "ranker"]);
     assert!(
@@ -85,6 +85,42 @@ async fn on_call_reads_what_broke_how_sure_that_is_approves_and_reads_what_was_d
     assert!(exported("postmortem_report.md").contains(&name));
     assert_eq!(exported("recovery_test.json"), "{\n  \"drills\": []\n}\n");
     assert_eq!(exported("weekly_validation.log"), "");
+    assert!(exported("checkpoint_registry.yaml").contains(&good()));
+    // What was written is read back: here as it is there already.
+    let registry = folder.join("checkpoint_registry.yaml");
+    let imported = said(&scene, &["import", "-f", registry.to_str().unwrap()]);
+    assert!(
+        imported.starts_with("rollbackcheckpoint/ranker-") && imported.ends_with(" unchanged\n"),
+        "{imported}"
+    );
+    completes(&scene, &name);
+}
+
+/// By kubectl's own completion, which finds the plugin and its `kubectl_complete-quality` on the PATH.
+fn completes(scene: &Scene, incident: &str) {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (folder, endpoints) = (scene.space.folder().join("path"), &scene.space.endpoints);
+    std::fs::create_dir_all(&folder).unwrap();
+    symlink(env!("CARGO_BIN_EXE_kubectl-quality"), folder.join("kubectl-quality")).unwrap();
+    let script = folder.join("kubectl_complete-quality");
+    std::fs::write(&script, said(scene, &["completion", "kubectl"])).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let asked = |words: &[&str]| {
+        let output = Command::new(endpoints.programs.join("kubectl"))
+            .args(["__complete", "quality", "-n", &scene.space.namespace])
+            .args(words)
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+            .env("KUBECONFIG", &endpoints.kubeconfig)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        asked(&["postmortem", "ran"]),
+        format!("{incident}\tErrorRate Recovered\n:4\n")
+    );
+    assert!(asked(&["explain", ""]).starts_with("ranker\t"));
+    assert!(asked(&["rollback", "ranker", "--to", ""]).starts_with("ranker-"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +139,32 @@ async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
     assert!(said(&scene, &["report"]).starts_with("No report: "));
     let (succeeded, text) = quality(&scene, &["report", "--context", "none"]);
     assert!(!succeeded && text.contains("no cluster: "), "{text}");
+    // A cluster that is not there.
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": ""}}],
+    });
+    let path = scene.space.folder().join("nowhere.kubeconfig");
+    std::fs::write(&path, nowhere.to_string()).unwrap();
+    let (succeeded, text) = quality(&scene, &["report", "--kubeconfig", path.to_str().unwrap()]);
+    assert!(
+        !succeeded && text.contains("the API server at http://127.0.0.1:1/ cannot be reached: "),
+        "{text}"
+    );
+    // One that has no such kind.
+    let bare = crate::proxy::Proxy::of(&scene.space.endpoints.prometheus).await;
+    bare.rule(|_| {
+        let body = "404 page not found".to_owned();
+        crate::proxy::Act::Answer(crate::proxy::answer(axum::http::StatusCode::NOT_FOUND, body))
+    });
+    let empty = nowhere.to_string().replace("http://127.0.0.1:1", &bare.url());
+    std::fs::write(&path, empty).unwrap();
+    let (succeeded, text) = quality(&scene, &["explain", "ranker", "--kubeconfig", path.to_str().unwrap()]);
+    assert!(
+        !succeeded && text.contains("this cluster has no qualitypolicies: install the definitions"),
+        "{text}"
+    );
     // Somebody with few rights.
     let kubeconfig = stage::install::service_account_kubeconfig(&scene.space.endpoints, &scene.space.folder()).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))

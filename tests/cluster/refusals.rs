@@ -96,6 +96,11 @@ async fn what_makes_no_sense_is_refused_with_the_name_of_its_field() {
         ("checkpoints.maxAge", json!("366d"), "checkpoints maxAge"),
         ("checkpoints.keep", json!(1), "checkpoints.keep"),
         ("checkpoints.keep", json!(51), "checkpoints.keep"),
+        ("report.review", json!("30s"), "report review"),
+        ("report.review", json!("31d"), "report review"),
+        ("report.review", json!("90000ms"), "report review"),
+        ("report.keep", json!(0), "report.keep"),
+        ("report.keep", json!(101), "report.keep"),
         ("recovery.rto", json!("0m"), "recovery rto"),
         ("recovery.rpo", json!("8d"), "recovery rpo"),
     ] {
@@ -143,12 +148,14 @@ async fn values_at_their_limits_are_accepted() {
             "rollback": {"cooldown": "1s"},
             "checkpoints": {"registerAfter": "1s", "maxAge": "1s", "keep": 2},
             "recovery": {"rto": "1s", "rpo": "1s"},
+            "report": {"review": "1m", "keep": 1},
         }),
         json!({
             "judgement": {"interval": "5m", "per": "24h", "warmUp": "1h", "escalateAfter": "24h", "falseRollbackRate": "100%"},
             "rollback": {"cooldown": "30d"},
             "checkpoints": {"registerAfter": "24h", "maxAge": "365d", "keep": 50},
             "recovery": {"rto": "7d", "rpo": "7d"},
+            "report": {"review": "30d", "keep": 100},
         }),
         json!({"metrics": {
             "preset": "custom", "custom": {"requests": {"metric": "requests_total", "matchers": matchers}},

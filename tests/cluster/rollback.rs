@@ -65,7 +65,14 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
     );
 
     for (kind, name) in [("Deployment", "ranker"), ("QualityPolicy", "ranker")] {
-        let reasons = scene.space.event_reasons(kind, name).await.unwrap();
+        // An Event follows the status that it tells of.
+        let read = || scene.space.event_reasons(kind, name);
+        let is_told = |reasons: &Vec<String>| reasons.iter().any(|reason| reason == "Recovered");
+        let reasons = scene
+            .space
+            .poll("the end is told", std::time::Duration::from_secs(20), read, is_told)
+            .await
+            .unwrap();
         let told: Vec<&str> = reasons
             .iter()
             .map(String::as_str)
@@ -73,7 +80,13 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
             .collect();
         assert_eq!(
             told,
-            ["CheckpointRegistered", "SLOBreached", "RolledBack", "Recovered"],
+            [
+                "CheckpointRegistered",
+                "SLOBreached",
+                "RolledBack",
+                "ImageQuarantined",
+                "Recovered"
+            ],
             "{kind}"
         );
     }

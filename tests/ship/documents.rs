@@ -39,6 +39,7 @@ const NO_REASONS: &[&str] = &[
     "ProfilerStep",
     "QualityIncident",
     "QualityReport",
+    "QualityReportSnapshot",
     "RecoveryDrill",
     "ReplicaFailure",
     "ReplicaSet",

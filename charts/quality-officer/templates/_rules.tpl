@@ -16,6 +16,10 @@ patched; what is made and deleted are only the shadows of recovery drills.
 - apiGroups: [quality-officer.dev]
   resources: [qualityincidents, qualityreports]
   verbs: [list, watch, create]
+# Snapshots of reports are listed and deleted to keep as many as the policy says.
+- apiGroups: [quality-officer.dev]
+  resources: [qualityreportsnapshots]
+  verbs: [list, create, delete]
 - apiGroups: [quality-officer.dev]
   resources: [qualitypolicies/status, rollbackcheckpoints/status, qualityincidents/status, qualityreports/status, recoverydrills/status]
   verbs: [update]

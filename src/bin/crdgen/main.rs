@@ -1,5 +1,5 @@
 //! Writes the CustomResourceDefinitions into `crds/`, the JSON Schemas of the evidence files into `schemas/` and the
-//! reference of all fields, `docs/POLICY.md`; or with `--check` says which file is out of date.
+//! reference of all fields and the plugin's page into `docs/`; or with `--check` says which file is out of date.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod reference;
@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use quality_officer::{api, evidence::formats};
+use quality_officer::{api, evidence::formats, plugin};
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|argument| argument == "--check");
@@ -61,5 +61,6 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, String)>, Box<dyn std::error::Er
         let text = serde_json::to_string_pretty(&schema)?;
         files.push((folder.join("schemas").join(name), format!("{text}\n")));
     }
+    files.push((folder.join("docs/PLUGIN.md"), plugin::page()));
     Ok(files)
 }

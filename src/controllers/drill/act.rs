@@ -433,6 +433,7 @@ impl Act<'_> {
         if !taken {
             return Ok(true);
         }
+        self.context.meters.drilled(outcome.result, self.drill.spec.mode);
         tracing::info!(drill = %self.drill.name_any(), namespace = %self.namespace(),
             result = outcome.result.name(), reason = %outcome.reason, message = %outcome.message, "drill finished");
         if let Some(policy) = &self.gathered.policy {

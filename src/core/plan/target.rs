@@ -82,18 +82,19 @@ pub fn choose_target(policy: &Policy, observed: &Observed) -> Result<Candidate, 
             reason.get_or_insert_with(|| format!("{}: {why}", candidate.name));
             continue;
         }
-        let missing = candidate.images.iter().find(|image| {
-            !observed
-                .images
-                .iter()
-                .any(|(container, _)| *container == image.container)
-        });
-        if let Some(image) = missing {
-            return Err(NoTarget::ContainerMissing(image.container.clone()));
+        if let Some(container) = missing_container(observed, candidate) {
+            return Err(NoTarget::ContainerMissing(container));
         }
         return Ok((*candidate).clone());
     }
     Err(reason.map_or_else(|| NoTarget::RunningIsNewest(newest.name.clone()), NoTarget::NoneUsable))
+}
+
+/// A container that the candidate names and the Deployment does not have.
+pub(super) fn missing_container(observed: &Observed, candidate: &Candidate) -> Option<String> {
+    let has = |name: &str| observed.images.iter().any(|(container, _)| container == name);
+    let missing = candidate.images.iter().find(|image| !has(&image.container));
+    missing.map(|image| image.container.clone())
 }
 
 /// Whether the candidate's images are the ones that run: by the template, or by the digests of the pods when

@@ -14,6 +14,8 @@ mod compliance;
 mod doubt;
 #[path = "tests/properties.rs"]
 mod properties;
+#[path = "tests/request.rs"]
+mod request;
 
 const NOW: i64 = 10_000;
 
@@ -97,6 +99,7 @@ fn observed() -> Observed {
         candidates: vec![candidate("good", 'a', NOW - 100)],
         incident: None,
         last_rollback: None,
+        request: None,
     }
 }
 

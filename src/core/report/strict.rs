@@ -89,7 +89,7 @@ pub struct Full<'a> {
     pub run: Option<&'a str>,
     /// Where metrics come from: `source/preset`.
     pub metrics: &'a str,
-    /// Seconds to the next review.
+    /// The next review, unix seconds.
     pub review: i64,
     /// Now, unix seconds.
     pub now: i64,

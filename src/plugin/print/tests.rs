@@ -1,6 +1,7 @@
 use serde_json::json;
 
-use super::*;
+use super::{table::WIDTH, *};
+use crate::api::{QualityPolicy, QualityReport};
 
 fn report_object() -> QualityReport {
     serde_json::from_value(json!({
@@ -31,7 +32,7 @@ fn a_report_fits_a_terminal_and_says_the_verdict_first() {
     );
     assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     assert!(
-        text.contains("Error Rate   FAILING       < 1.0%   3.1% (CI95 2.7% to 3.5%, n = 7,412)"),
+        text.contains("Error Rate  FAILING      < 1.0%  3.1% (CI95 2.7% to 3.5%, n = 7,412)"),
         "{text}"
     );
     assert!(text.ends_with("\nQuality & Safety Officer Final Verdict: BREACH.\n"));
@@ -71,7 +72,7 @@ fn an_explanation_says_what_was_seen_what_it_takes_and_why() {
     for line in [
         "- SLOsMet is False, Breach: see below",
         "ErrorRate       BREACH since 14:32:15 UTC   evidence 88,000 : 1, acts at 72,000 : 1",
-        "  now 3.1% (CI95 2.7% to 3.5%, n = 7412), limit 1.0%",
+        "  now 3.1% (CI95 2.7% to 3.5%, n = 7,412), limit 1.0%",
         "  design effect 1.4, the cautious start value: this service has no history yet",
         "  why it acts: at most 1% of healthy releases reach this evidence within 1h",
         "  not known: NoData",
@@ -83,6 +84,6 @@ fn an_explanation_says_what_was_seen_what_it_takes_and_why() {
 
 #[test]
 fn without_incidents_or_checkpoints_it_says_so() {
-    assert_eq!(incidents(&[]), "No incident.\n");
-    assert!(checkpoints(&[]).starts_with("No checkpoint"));
+    assert_eq!(incidents(&[], false), "No incident.\n");
+    assert!(checkpoints(&[], true).starts_with("No checkpoint"));
 }

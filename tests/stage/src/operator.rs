@@ -189,6 +189,11 @@ impl Operator {
         child.is_some_and(|child| child.try_wait().is_ok_and(|exited| exited.is_none()))
     }
 
+    /// Where its endpoints are, `host:port`.
+    pub fn address(&self) -> String {
+        self.listen.to_string()
+    }
+
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -127,7 +127,7 @@ fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, 
         recovery: &recovery,
         run: Some("5f2a"),
         metrics: "default/http",
-        review: 86_400,
+        review: NOW + 86_400,
         now: NOW,
     };
     let (sections, last) = (sections(&full), last_line(&full));

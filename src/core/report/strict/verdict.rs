@@ -100,7 +100,7 @@ pub(super) fn action(full: &Full<'_>) -> Section {
             escalation.join("; ")
         }
     ));
-    lines.push(format!("- Next Review: {}", time(full.now + full.review)));
+    lines.push(format!("- Next Review: {}", time(full.review)));
     let questions = questions(full);
     lines.push("- Questions to the Ops Commander:".to_owned());
     if questions.is_empty() {

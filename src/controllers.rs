@@ -12,6 +12,7 @@ mod evidence;
 mod gather;
 mod judged;
 mod log_back;
+mod notify;
 mod postmortem;
 pub(crate) mod readiness;
 mod reconcile;

@@ -3,6 +3,7 @@
 pub mod drill;
 pub mod incident;
 pub mod judge;
+pub mod notice;
 pub mod plan;
 pub mod policy;
 pub mod postmortem;

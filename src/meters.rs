@@ -17,6 +17,26 @@ pub struct QueryLabels {
     pub category: String,
 }
 
+/// Labels of notifications that were taken.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What was told.
+    pub kind: String,
+}
+
+/// Labels of notifications that were not taken.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FailureLabels {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What was to be told; `Renewal` where alerts that stand were to be renewed.
+    pub kind: String,
+    /// What went wrong.
+    pub category: String,
+}
+
 /// One label.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
@@ -43,6 +63,10 @@ pub struct Meters {
     pub last_look: Gauge<f64, AtomicU64>,
     /// Writes to the API server, by what is written.
     pub writes: Family<KindLabel, Counter>,
+    /// Notifications that a receiver took, by receiver and kind.
+    pub notifications: Family<DeliveryLabels, Counter>,
+    /// Attempts that a receiver did not take.
+    pub notification_failures: Family<FailureLabels, Counter>,
 }
 
 impl Default for Meters {
@@ -57,6 +81,8 @@ impl Default for Meters {
             reconciles: Counter::default(),
             last_look: Gauge::default(),
             writes: Family::default(),
+            notifications: Family::default(),
+            notification_failures: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -79,6 +105,16 @@ impl Default for Meters {
             meters.last_look.clone(),
         );
         registry.register("writes", "Writes to the API server", meters.writes.clone());
+        registry.register(
+            "notifications",
+            "Notifications that a receiver took",
+            meters.notifications.clone(),
+        );
+        registry.register(
+            "notification_failures",
+            "Attempts to notify that a receiver did not take",
+            meters.notification_failures.clone(),
+        );
         Self { registry, ..meters }
     }
 }

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Percent, Rate, Span, TriggerStatus,
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Metrics, Notify, Percent, Rate, ReceiverStatus,
+    RiskDelivery, Span, TriggerStatus,
 };
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
@@ -71,6 +72,10 @@ pub struct QualityPolicySpec {
     /// When the way back is rehearsed. Without it no drill is scheduled; one that is created by hand takes place all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSchedule>,
+    /// Who is told what happens. When not said: `ops-commander` and `infra-guardian`, where the operator's configuration has them; with an empty list nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["receiver"]))]
+    pub notify: Option<Vec<Notify>>,
 }
 
 /// The name of an object in the same namespace.
@@ -412,7 +417,7 @@ impl Default for DrillSchedule {
 pub struct QualityPolicyStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`.
+    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `Notified`.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// `HEALTHY`, `CAUTION` or `BREACH`.
@@ -434,6 +439,14 @@ pub struct QualityPolicyStatus {
     /// When the next drill is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillDue>,
+    /// The receivers that the policy names and the operator's configuration has.
+    #[schemars(length(max = 8))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<ReceiverStatus>,
+    /// Who was told that the way back is at risk, until its end is told.
+    #[schemars(length(max = 16))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told_at_risk: Vec<RiskDelivery>,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

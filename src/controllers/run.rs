@@ -27,6 +27,7 @@ use crate::{
         drill::{DrillObject, Wiring},
         evidence::Desk,
         gather::policies_of,
+        notify,
         reconcile::{on_error, reconcile},
         verification,
     },
@@ -90,6 +91,7 @@ pub async fn run(
         sources,
         evidence,
         verification,
+        notify::Desk::new(config, &meters),
         meters,
     ));
     let synced = Arc::new(SetOnce::new());

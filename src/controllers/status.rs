@@ -226,8 +226,11 @@ fn moves(known: &[Condition], new: &[Condition]) -> bool {
             condition.type_.clone(),
             condition.status.clone(),
             condition.reason.clone(),
-            matches!(condition.type_.as_str(), "Ready" | "Judged" | "EvidenceComplete")
-                .then(|| condition.message.clone()),
+            matches!(
+                condition.type_.as_str(),
+                "Ready" | "Judged" | "EvidenceComplete" | "Notified"
+            )
+            .then(|| condition.message.clone()),
             condition.observed_generation,
         )
     };
@@ -291,6 +294,7 @@ async fn write_report(
         findings: found.findings.iter().take(16).map(|finding| cut(finding)).collect(),
         quality: found.rows.iter().take(MOST_ROWS).map(QualityRow::from).collect(),
         notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
+        questions: reported.questions.iter().map(|question| cut(question)).collect(),
         sections: reported.sections.clone(),
         last_line: reported.last_line.clone(),
         updated_at: old.updated_at.clone(),

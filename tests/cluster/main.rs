@@ -9,6 +9,7 @@ mod evidence;
 mod history;
 mod incidents;
 mod modes;
+mod notifications;
 mod plugin;
 mod proxy;
 mod refusals;

@@ -288,6 +288,11 @@ impl Config {
         for (name, registry) in &config.registries {
             field(registry.check(name), "registries", name)?;
         }
+        field(
+            receivers::check_cluster(&config.cluster_name),
+            "clusterName",
+            &config.cluster_name,
+        )?;
         for (name, receiver) in &config.receivers {
             field(receiver.check(name), "receivers", name)?;
         }

@@ -94,6 +94,16 @@ impl ReceiverSettings {
     }
 }
 
+/// The cluster's name stands in URIs and labels.
+pub(super) fn check_cluster(name: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    if name.len() <= 63 && name.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err("must have at most 63 letters, digits, hyphens and dots".to_owned())
+    }
+}
+
 fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name
@@ -162,6 +172,8 @@ mod tests {
                 "{settings}: {message}"
             );
         }
+        let message = Config::parse("c.yaml", "clusterName: 'eu/1'").unwrap_err();
+        assert!(message.to_string().contains("clusterName"), "{message}");
         let message = Config::parse("c.yaml", "receivers: {'../x': {type: webhook, url: 'http://x'}}").unwrap_err();
         assert!(
             message.to_string().contains("receivers.../x: a receiver's name"),

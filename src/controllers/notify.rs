@@ -4,51 +4,35 @@
 //! receiver that does not answer delays nothing.
 
 mod compose;
+mod deliver;
 mod desk;
+mod record;
 mod send;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::ObjectRef};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{ResourceExt, core::DeserializeGuard};
 
 use crate::{
-    api::{
-        Delivery, QualityIncident, QualityPolicy, QualityPolicyStatus, ReceiverStatus, RecoveryDrill, RiskDelivery,
-        conditions::{self, Status},
-    },
+    api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill, conditions},
     controllers::{
-        build,
         context::{CallError, Context, PolicyObject},
         drill::schedule,
     },
     core::{
         drill::DrillResult,
-        notice::{self, DrillFacts, Kind, Risk, Route, Told, story::Message},
+        notice::{self, DrillFacts, Kind, Risk, Route},
         report::Rehearsal,
     },
     validate,
 };
 
-use compose::Teller;
-use desk::{Health, Wanted};
-
 pub use desk::Desk;
 
 /// The condition that says whether the receivers take what they are told.
 const CONDITION: &str = "Notified";
-/// The records of one object that are kept.
-const MOST_RECORDS: usize = 64;
-
-/// What a message is about, for the record of its delivery.
-#[derive(Clone, Copy)]
-enum About {
-    Incident(usize),
-    Drill(usize),
-    WayBack,
-}
-
 /// A failed drill of the policy.
 struct Failed {
     drill: RecoveryDrill,
@@ -83,9 +67,9 @@ pub async fn keep(object: &PolicyObject, context: &Context) -> Result<bool, Call
         return Ok(false);
     }
     let gathered = gather(context, policy, &known);
-    let delivered = deliver(context, policy, &known, &routes, &gathered, now.as_second());
-    let wrote = record(context, &routes, &gathered, &delivered).await?;
-    let status = status(context, policy, &known, &routes, &unknown, &delivered, now);
+    let delivered = deliver::deliver(context, policy, &known, &routes, &gathered, now.as_second());
+    let wrote = record::record(context, &routes, &gathered, &delivered).await?;
+    let status = record::status(context, policy, &known, &routes, &unknown, &delivered, now);
     if status == known {
         return Ok(wrote);
     }
@@ -218,262 +202,4 @@ fn failed_drills(drills: Vec<RecoveryDrill>) -> Vec<Failed> {
         })
     };
     drills.into_iter().filter_map(failed).collect()
-}
-
-fn told(records: &[Delivery]) -> Vec<Told> {
-    let told = |record: &Delivery| Told {
-        receiver: record.receiver.clone(),
-        kind: record.kind,
-        at: record.at.0.as_second(),
-    };
-    records.iter().map(told).collect()
-}
-
-fn told_at_risk(known: &QualityPolicyStatus) -> Vec<Told> {
-    let told = |record: &RiskDelivery| Told {
-        receiver: record.receiver.clone(),
-        kind: Kind::AtRisk,
-        at: record.at.0.as_second(),
-    };
-    known.told_at_risk.iter().map(told).collect()
-}
-
-/// A notification that a receiver took.
-struct Delivered {
-    receiver: String,
-    kind: Kind,
-    about: About,
-    at: Timestamp,
-}
-
-/// Hands everything that is due to the desk; what it delivered meanwhile.
-fn deliver(
-    context: &Context,
-    policy: &QualityPolicy,
-    known: &QualityPolicyStatus,
-    routes: &[Route],
-    gathered: &Gathered,
-    now: i64,
-) -> Vec<Delivered> {
-    let report = ObjectRef::new(&policy.name_any()).within(&policy.namespace().unwrap_or_default());
-    let report = context.stores.reports.get(&report);
-    let report = report
-        .as_ref()
-        .and_then(|report| report.0.as_ref().ok()?.status.as_ref());
-    let teller = Teller {
-        policy,
-        cluster: context.notify.cluster(),
-        questions: report.map(|report| report.questions.as_slice()).unwrap_or_default(),
-    };
-    let uid = policy.uid().unwrap_or_default();
-    let mut delivered = Vec::new();
-    for route in routes {
-        let mut matters: HashMap<String, (Kind, About)> = HashMap::new();
-        let mut wanted = Wanted::default();
-        let stands = context.notify.stands(&route.receiver);
-        let mut tell =
-            |due: Vec<Kind>, raised: Vec<(Kind, i64)>, about, compose: &dyn Fn(Kind, &[(Kind, i64)]) -> Message| {
-                // Until its end is told, what was told stands; nothing is renewed once the end is due.
-                let ends = due.contains(&Kind::Recovered);
-                for kind in due {
-                    let message = compose(kind, &raised);
-                    matters.insert(message.id.clone(), (kind, about));
-                    wanted.letters.push(message);
-                }
-                if stands && !ends {
-                    wanted
-                        .standing
-                        .extend(raised.iter().map(|(kind, _)| compose(*kind, &[])));
-                }
-            };
-        for (index, incident) in gathered.incidents.iter().enumerate() {
-            let Ok(incident) = &incident.0 else { continue };
-            let records = incident
-                .status
-                .as_ref()
-                .map(|status| told(&status.notified))
-                .unwrap_or_default();
-            let due = notice::of_incident(route, compose::facts(incident), &records, now);
-            tell(due, route.raised(&records), About::Incident(index), &|kind, ends| {
-                teller.incident(incident, kind, ends)
-            });
-        }
-        for (index, failed) in gathered.drills.iter().enumerate() {
-            let records = failed
-                .drill
-                .status
-                .as_ref()
-                .map(|status| told(&status.notified))
-                .unwrap_or_default();
-            let due = notice::of_drill(route, failed.facts, &records);
-            tell(
-                due.into_iter().collect(),
-                route.raised(&records),
-                About::Drill(index),
-                &|kind, ends| teller.drill(&failed.drill, failed.later.as_ref(), kind, ends),
-            );
-        }
-        let records = told_at_risk(known);
-        let due = gathered
-            .risk
-            .and_then(|risk| notice::of_risk(route, risk, &records, now));
-        tell(
-            due.into_iter().collect(),
-            route.raised(&records),
-            About::WayBack,
-            &|kind, ends| teller.way_back(known, gathered.began, kind, ends),
-        );
-        for (id, at) in context.notify.want(&route.receiver, &uid, wanted) {
-            delivered.extend(matters.get(&id).map(|(kind, about)| Delivered {
-                receiver: route.receiver.clone(),
-                kind: *kind,
-                about: *about,
-                at,
-            }));
-        }
-    }
-    // Receivers that the policy names no more.
-    for known in &known.receivers {
-        if !routes.iter().any(|route| route.receiver == known.name) {
-            context.notify.want(&known.name, &uid, Wanted::default());
-        }
-    }
-    delivered
-}
-
-/// Writes what was delivered into the incidents and drills that it is about.
-async fn record(
-    context: &Context,
-    routes: &[Route],
-    gathered: &Gathered,
-    delivered: &[Delivered],
-) -> Result<bool, CallError> {
-    let mut wrote = false;
-    for (index, incident) in gathered.incidents.iter().enumerate() {
-        let its: Vec<&Delivered> = delivered
-            .iter()
-            .filter(|delivered| matches!(delivered.about, About::Incident(of) if of == index))
-            .collect();
-        if let (false, Ok(incident)) = (its.is_empty(), &incident.0) {
-            let mut changed = incident.clone();
-            add(&mut changed.status.get_or_insert_default().notified, &its, routes);
-            context.replace_status(&changed).await?;
-            wrote = true;
-        }
-    }
-    for (index, failed) in gathered.drills.iter().enumerate() {
-        let its: Vec<&Delivered> = delivered
-            .iter()
-            .filter(|delivered| matches!(delivered.about, About::Drill(of) if of == index))
-            .collect();
-        if !its.is_empty() {
-            let mut changed = failed.drill.clone();
-            add(&mut changed.status.get_or_insert_default().notified, &its, routes);
-            context.replace_status(&changed).await?;
-            wrote = true;
-        }
-    }
-    Ok(wrote)
-}
-
-fn add(records: &mut Vec<Delivery>, delivered: &[&Delivered], routes: &[Route]) {
-    records.extend(delivered.iter().map(|delivered| Delivery {
-        receiver: delivered.receiver.clone(),
-        kind: delivered.kind,
-        at: Time(delivered.at),
-    }));
-    if records.len() > MOST_RECORDS {
-        records.retain(|record| routes.iter().any(|route| route.receiver == record.receiver));
-        records.truncate(MOST_RECORDS);
-    }
-}
-
-/// The policy's status, with what there is to say of its receivers.
-fn status(
-    context: &Context,
-    policy: &QualityPolicy,
-    known: &QualityPolicyStatus,
-    routes: &[Route],
-    unknown: &[String],
-    delivered: &[Delivered],
-    now: Timestamp,
-) -> QualityPolicyStatus {
-    let mut status = known.clone();
-    let mut problems: Vec<String> = unknown
-        .iter()
-        .map(|name| format!("the operator's configuration has no receiver {name}"))
-        .collect();
-    // After a restart nobody knows yet whether a receiver that did not answer does: what is written stays.
-    let mut in_doubt = false;
-    status.receivers.clear();
-    for route in routes {
-        let before = known.receivers.iter().find(|known| known.name == route.receiver);
-        let before = before.and_then(|known| known.failing_since.clone());
-        let failing_since = match context.notify.health(&route.receiver) {
-            Health::Up => None,
-            Health::Unknown => {
-                in_doubt |= before.is_some();
-                before
-            }
-            Health::Down { since, problem } => {
-                // The API keeps whole seconds.
-                let since = before.unwrap_or_else(|| build::time(since.as_second()));
-                problems.push(format!(
-                    "receiver {} takes no notifications since {}: it {problem}",
-                    route.receiver, since.0
-                ));
-                Some(since)
-            }
-        };
-        status.receivers.push(ReceiverStatus {
-            name: route.receiver.clone(),
-            since: build::time(route.since),
-            failing_since,
-        });
-    }
-    for delivered in delivered
-        .iter()
-        .filter(|delivered| matches!(delivered.about, About::WayBack))
-    {
-        status.told_at_risk.retain(|told| told.receiver != delivered.receiver);
-        if delivered.kind == Kind::AtRisk {
-            let condition = known
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "RollbackReady");
-            let since = condition.map_or(Time(now), |condition| condition.last_transition_time.clone());
-            status.told_at_risk.push(RiskDelivery {
-                receiver: delivered.receiver.clone(),
-                began: known.told_at_risk.first().map_or(since, |told| told.began.clone()),
-                at: build::time(delivered.at.as_second()),
-            });
-        }
-    }
-    status
-        .told_at_risk
-        .retain(|told| routes.iter().any(|route| route.receiver == told.receiver));
-    if routes.is_empty() && unknown.is_empty() {
-        status.conditions.retain(|condition| condition.type_ != CONDITION);
-        return status;
-    }
-    if in_doubt && condition(&status).is_some() {
-        return status;
-    }
-    let names: Vec<&str> = routes.iter().map(|route| route.receiver.as_str()).collect();
-    let (holds, reason, message) = match (unknown.is_empty(), problems.is_empty()) {
-        (true, true) => (Status::True, "Delivering", format!("told are {}", names.join(", "))),
-        (false, _) => (Status::False, "ReceiverUnknown", problems.join("; ")),
-        (true, false) => (Status::False, "ReceiverNotAnswering", problems.join("; ")),
-    };
-    let generation = policy.metadata.generation;
-    conditions::set(
-        &mut status.conditions,
-        CONDITION,
-        holds,
-        reason,
-        &message,
-        generation,
-        &Time(now),
-    );
-    status
 }

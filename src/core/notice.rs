@@ -115,7 +115,7 @@ impl Route {
             .on
             .iter()
             .any(|kind| happened.contains(kind) || *kind == Kind::Recovered);
-        let never_reached = ended >= self.since && concerns;
+        let never_reached = ended > self.since && concerns;
         (self.told(told).next().is_some() || never_reached).then_some(Kind::Recovered)
     }
 

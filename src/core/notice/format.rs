@@ -9,9 +9,9 @@ use super::{
 
 /// An alert that is not renewed ends after this time, so that one whose operator is gone does not stand for ever. Seconds.
 const LIFETIME: i64 = 300;
-/// An alert stands at least this long: Alertmanager tells nobody of one that ended while it waited for others of its
-/// group. Seconds.
-const LEAST: i64 = 60;
+/// An alert must stand at least this long before its end is told: Alertmanager tells nobody of one that ended while it
+/// waited for others of its group, and takes no end in the future that is earlier than the one it knows. Seconds.
+pub const LEAST: i64 = 60;
 
 /// The API group, which names the types of events.
 const EVENT_TYPES: &str = "dev.quality-officer";
@@ -38,7 +38,7 @@ pub fn alerts(message: &Message, receiver: &str, now: i64) -> Vec<Value> {
         };
         return vec![alert(kind, now + LIFETIME)];
     }
-    let ended = |(kind, told): &(Kind, i64)| alert(*kind, message.at.max(told + LEAST));
+    let ended = |(kind, _): &(Kind, i64)| alert(*kind, message.at.min(now));
     message.ends.iter().map(ended).collect()
 }
 

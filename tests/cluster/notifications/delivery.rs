@@ -71,7 +71,6 @@ async fn messages_get_through_tls_and_a_proxy_in_the_form_that_each_receiver_tak
             "type": "webhook",
             "url": proxy.url(),
             "basicAuth": {"username": "quality", "passwordFile": file("password", SECRETS[2])},
-            // A certificate that is not this server's: it is plain HTTP, so nothing is checked.
             "timeoutMilliseconds": 1_000,
         },
     });

@@ -137,7 +137,7 @@ fn an_alert_keeps_its_labels_from_its_first_to_its_last_message() {
     assert_eq!(ended[0]["labels"], raised["labels"]);
     assert_eq!(ended[0]["startsAt"], raised["startsAt"]);
     assert_eq!(ended[0]["endsAt"], instant(NOW - 5), "when the incident ended");
-    assert_eq!(ended[1]["endsAt"], instant(NOW + 50), "a minute after it was raised");
+    assert_eq!(ended[1]["labels"]["alertname"], "QualityRolledBack");
     let unheard = alerts(&told(IncidentState::Recovered, Kind::Recovered, &[]), "ops", NOW);
     assert_eq!(unheard[0]["labels"], raised["labels"]);
     assert_eq!(unheard[0]["endsAt"], instant(NOW + LIFETIME));

@@ -108,16 +108,16 @@ fn near(full: &Full<'_>) -> Vec<String> {
 
 fn without_evidence(full: &Full<'_>) -> Vec<String> {
     let slos = full.report.summary.iter();
-    // A target that is not known is not judged: nobody misses its evidence.
-    let slos = slos.filter(|slo| slo.standing == Standing::Unsupported && slo.target != UNKNOWN);
-    slos.map(|slo| {
-        let why = slo.evidence.trim_start_matches("unsupported: ");
-        match slo.name {
-            "RTO" | "RPO" => format!("{} was never measured ({why}): when may a drill run?", slo.name),
+    // A target that is not known is not judged: nobody misses its evidence. Metrics that are away for a look are no
+    // question to a person.
+    let judged = slos.filter(|slo| slo.standing == Standing::Unsupported && slo.target != UNKNOWN);
+    let missing = judged.filter_map(|slo| Some((slo.name, slo.evidence.strip_prefix("unsupported: ")?)));
+    missing
+        .map(|(name, why)| match name {
+            "RTO" | "RPO" => format!("{name} was never measured ({why}): when may a drill run?"),
             name => format!("{name} has no evidence ({why}): who provides it, or should it not be judged?"),
-        }
-    })
-    .collect()
+        })
+        .collect()
 }
 
 /// What the row is judged by, printed.

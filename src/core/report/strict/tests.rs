@@ -458,8 +458,10 @@ fn a_judgement_and_a_recovery_near_their_limits_are_asked_too() {
 
 #[test]
 fn a_service_that_has_all_its_evidence_and_is_far_from_its_limits_is_asked_nothing() {
+    let mut far = verdict(State::Healthy);
+    far.triggers[1].level = Some(Estimate::new(0.3, 0.25, 0.35, 7_412, Method::OrderStatistics));
     let text = asked(
-        &verdict(State::Healthy),
+        &far,
         &known(),
         &[41, 50, 60].map(|seconds| past("a", IncidentState::Recovered, Some(seconds))),
     );

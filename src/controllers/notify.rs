@@ -136,13 +136,7 @@ fn gather(context: &Context, policy: &QualityPolicy, known: &QualityPolicyStatus
         .stores
         .incidents
         .state_filter(|incident| incident.0.as_ref().is_ok_and(is_its));
-    incidents.sort_by_key(|incident| {
-        incident
-            .0
-            .as_ref()
-            .ok()
-            .and_then(|incident| incident.creation_timestamp())
-    });
+    incidents.sort_by_key(|incident| incident.0.as_ref().ok().and_then(ResourceExt::creation_timestamp));
     let ready = known
         .conditions
         .iter()

@@ -72,7 +72,7 @@ const SOON: Duration = Duration::from_secs(5);
 /// One reconcile; a panic in it becomes an error of this policy alone.
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.meters.reconciles.inc();
-    let next = contained(step(&object, &context)).await;
+    let next = contained(Box::pin(step(&object, &context))).await;
     // Whatever became of the step: what is not told yet is told while nothing can be judged, too.
     let told = contained(async { Ok(Box::pin(notify::keep(&object, &context)).await?) }).await;
     let next = next?;

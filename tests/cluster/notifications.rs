@@ -133,13 +133,12 @@ async fn a_breach_is_raised_in_an_alertmanager_and_resolved_once_it_is_over() {
             resolved == 2
         })
         .await;
-    use NotificationKind::{Breach, Recovered, RolledBack};
     told(
         &scene,
         &[
-            ("ops-commander", Breach),
-            ("ops-commander", RolledBack),
-            ("ops-commander", Recovered),
+            ("ops-commander", NotificationKind::Breach),
+            ("ops-commander", NotificationKind::RolledBack),
+            ("ops-commander", NotificationKind::Recovered),
         ],
     )
     .await;
@@ -209,7 +208,6 @@ async fn a_receiver_that_is_down_delays_nothing_and_is_told_once_it_is_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_receiver_is_told_what_the_policy_names_and_nothing_from_before() {
-    use NotificationKind::{Breach, Recovered, RolledBack};
     let (ops, infra, scene) = with_webhooks("told-by-kind").await;
     let quiet = policy(&json!({"notify": [], "rollback": {"cooldown": "1s"}}));
     let scene = scene.guard(&quiet).await;
@@ -234,10 +232,10 @@ async fn each_receiver_is_told_what_the_policy_names_and_nothing_from_before() {
     told(
         &scene,
         &[
-            ("ops-commander", Breach),
-            ("ops-commander", Recovered),
-            ("infra-guardian", RolledBack),
-            ("infra-guardian", Recovered),
+            ("ops-commander", NotificationKind::Breach),
+            ("ops-commander", NotificationKind::Recovered),
+            ("infra-guardian", NotificationKind::RolledBack),
+            ("infra-guardian", NotificationKind::Recovered),
         ],
     )
     .await;

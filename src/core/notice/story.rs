@@ -285,11 +285,10 @@ fn done(incident: &Incident) -> String {
                 target(incident)
             )
         }
-        IncidentState::RollingBack => message.clone(),
         IncidentState::Verifying | IncidentState::Recovered | IncidentState::Ineffective => {
             format!("put back from {} to {}: {message}", incident.from, target(incident))
         }
-        IncidentState::Superseded | IncidentState::Resolved => message.clone(),
+        IncidentState::RollingBack | IncidentState::Superseded | IncidentState::Resolved => message.clone(),
     }
 }
 

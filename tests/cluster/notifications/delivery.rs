@@ -9,7 +9,7 @@ use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, Qualit
 use serde_json::json;
 
 use super::{
-    capture::{Capture, Reply},
+    capture::{Capture, Reply, Sent},
     scene_with, webhook,
 };
 use crate::scene::{Scene, bad, policy, quick, space};
@@ -33,6 +33,60 @@ async fn nothing_leaked(scene: &Scene) {
         for (place, text) in [("objects", &objects), ("log", &log), ("metrics", &metrics)] {
             assert!(!text.contains(secret), "{secret} is in the {place}");
         }
+    }
+}
+
+fn slack_got_a_text(sent: &[Sent], name: &str) {
+    assert_eq!(sent[0].uri.path(), format!("/services/T0/{}", SECRETS[0]));
+    assert_eq!(sent[0].headers[header::CONTENT_TYPE], "application/json");
+    let text = sent[2].body["text"].as_str().unwrap();
+    for words in [
+        "*Breach told-forms/ranker: error rate ",
+        "CI95",
+        "*How sure:*",
+        "evidence",
+        "needs",
+        "*Done:*",
+        "*Next:*",
+        " -n told-forms```",
+        name,
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+fn the_webhook_got_cloud_events(events: &[Sent], name: &str, uid: &str) {
+    assert_eq!(events.len(), 4, "{events:#?}");
+    assert_eq!(
+        events[0].body["id"], events[1].body["id"],
+        "sent again, it is the same event"
+    );
+    let kinds = ["Breach", "RolledBack", "Recovered"];
+    for (event, kind) in events[1..].iter().zip(kinds) {
+        assert_eq!(event.uri.to_string(), "http://hooks.invalid/quality?team=infra");
+        assert_eq!(event.headers[header::AUTHORIZATION], format!("Bearer {}", SECRETS[1]));
+        assert_eq!(
+            event.headers[header::CONTENT_TYPE],
+            "application/cloudevents+json; charset=utf-8"
+        );
+        let body = &event.body;
+        assert_eq!(body["specversion"], "1.0");
+        assert_eq!(body["id"], format!("{uid}.{kind}"));
+        assert_eq!(body["type"], format!("dev.quality-officer.{}", kind.to_lowercase()));
+        assert_eq!(
+            body["source"],
+            "/apis/quality-officer.dev/v1alpha1/namespaces/told-forms/qualitypolicies/ranker"
+        );
+        assert_eq!(body["subject"], name);
+        assert_eq!(body["datacontenttype"], "application/json");
+        assert!(body["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert_eq!(body["data"]["incident"], name);
+        assert!(
+            body.as_object()
+                .unwrap()
+                .keys()
+                .all(|key| key.bytes().all(|b| b.is_ascii_lowercase()))
+        );
     }
 }
 
@@ -93,76 +147,20 @@ async fn messages_get_through_tls_and_a_proxy_in_the_form_that_each_receiver_tak
     let incident = scene.incident(IncidentState::Recovered).await;
     let (name, uid) = (incident.metadata.name.unwrap(), incident.metadata.uid.unwrap());
 
-    slack
+    let sent = slack
         .wait(&scene.space, "Slack has all three", |sent| sent.len() == 5)
         .await;
-    let sent = slack.sent();
-    assert_eq!(sent[0].uri.path(), format!("/services/T0/{}", SECRETS[0]));
-    assert_eq!(sent[0].headers[header::CONTENT_TYPE], "application/json");
-    let text = sent[2].body["text"].as_str().unwrap();
-    for words in [
-        "*Breach told-forms/ranker: error rate ",
-        "CI95",
-        "*How sure:*",
-        "evidence",
-        "needs",
-        "*Done:*",
-        "*Next:*",
-        " -n told-forms```",
-        name.as_str(),
-    ] {
-        assert!(text.contains(words), "{words}\n{text}");
-    }
+    slack_got_a_text(&sent, &name);
     let all = proxy
         .wait(&scene.space, "the proxy passed all on", |sent| sent.len() == 5)
         .await;
-    let events: Vec<_> = all
-        .iter()
-        .filter(|sent| sent.uri.host() == Some("hooks.invalid"))
-        .collect();
-    assert_eq!(events.len(), 4, "{all:#?}");
-    assert_eq!(
-        events[0].body["id"], events[1].body["id"],
-        "sent again, it is the same event"
-    );
-    let kinds = ["Breach", "RolledBack", "Recovered"];
-    for (event, kind) in events[1..].iter().zip(kinds) {
-        assert_eq!(event.uri.to_string(), "http://hooks.invalid/quality?team=infra");
-        assert_eq!(event.headers[header::AUTHORIZATION], format!("Bearer {}", SECRETS[1]));
-        assert_eq!(
-            event.headers[header::CONTENT_TYPE],
-            "application/cloudevents+json; charset=utf-8"
-        );
-        let body = &event.body;
-        assert_eq!(body["specversion"], "1.0");
-        assert_eq!(body["id"], format!("{uid}.{kind}"));
-        assert_eq!(body["type"], format!("dev.quality-officer.{}", kind.to_lowercase()));
-        assert_eq!(
-            body["source"],
-            "/apis/quality-officer.dev/v1alpha1/namespaces/told-forms/qualitypolicies/ranker"
-        );
-        assert_eq!(body["subject"], name);
-        assert_eq!(body["datacontenttype"], "application/json");
-        assert!(body["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
-        assert_eq!(body["data"]["incident"], name);
-        assert!(
-            body.as_object()
-                .unwrap()
-                .keys()
-                .all(|key| key.bytes().all(|b| b.is_ascii_lowercase()))
-        );
-    }
-    let audited: Vec<_> = all
-        .iter()
-        .filter(|sent| sent.uri.host() != Some("hooks.invalid"))
-        .collect();
-    assert_eq!(audited.len(), 1);
-    assert!(
-        audited[0].headers[header::AUTHORIZATION]
-            .to_str()
-            .unwrap()
-            .starts_with("Basic ")
-    );
+    let (events, audited): (Vec<Sent>, Vec<Sent>) = all
+        .into_iter()
+        .partition(|sent| sent.uri.host() == Some("hooks.invalid"));
+    the_webhook_got_cloud_events(&events, &name, &uid);
+    assert_eq!(audited.len(), 1, "{audited:#?}");
+    let shown = audited[0].headers[header::AUTHORIZATION].to_str().unwrap();
+    assert!(shown.starts_with("Basic "), "{shown}");
     let failed = scene.operator.counter("quality_officer_notification_failures_total");
     assert!((failed - 3.0).abs() < 0.5, "{failed}");
     nothing_leaked(&scene).await;

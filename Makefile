@@ -33,7 +33,7 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
 	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden
-	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform >/dev/null
+	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null
 	cargo test --workspace --test certificates --test beds --test servers --test loopback
 	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored

@@ -1,9 +1,13 @@
 //! The operator's own configuration file: what only an administrator may set. A policy names a metrics
 //! source; it never holds a URL, a header or a credential.
 
+mod receivers;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+
+pub use receivers::{ReceiverSettings, ReceiverType};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,10 @@ pub struct Config {
     pub registries: BTreeMap<String, RegistrySettings>,
     /// How often checkpoints are verified.
     pub verification: Verification,
+    /// Who is told what happens, by the names that policies use.
+    pub receivers: BTreeMap<String, ReceiverSettings>,
+    /// What notifications call this cluster, for receivers that hear of several.
+    pub cluster_name: String,
 }
 
 /// An OCI registry.
@@ -279,6 +287,14 @@ impl Config {
         }
         for (name, registry) in &config.registries {
             field(registry.check(name), "registries", name)?;
+        }
+        field(
+            receivers::check_cluster(&config.cluster_name),
+            "clusterName",
+            &config.cluster_name,
+        )?;
+        for (name, receiver) in &config.receivers {
+            field(receiver.check(name), "receivers", name)?;
         }
         config.verification.check().map_err(|message| ConfigError::Value {
             path: path.to_owned(),

@@ -15,6 +15,7 @@ mod gate;
 mod gather;
 mod judged;
 mod log_back;
+mod notify;
 mod postmortem;
 pub(crate) mod readiness;
 mod reconcile;

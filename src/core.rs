@@ -5,6 +5,7 @@ pub mod gate;
 pub mod incident;
 pub mod judge;
 pub mod lease;
+pub mod notice;
 pub mod plan;
 pub mod policy;
 pub mod postmortem;

@@ -29,6 +29,26 @@ pub struct QueryLabels {
     pub category: String,
 }
 
+/// Labels of notifications that were taken.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What was told.
+    pub kind: String,
+}
+
+/// Labels of notifications that were not taken.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FailureLabels {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What was to be told; `Renewal` where alerts that stand were to be renewed.
+    pub kind: String,
+    /// What went wrong.
+    pub category: String,
+}
+
 /// One label.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
@@ -113,6 +133,10 @@ pub struct Meters {
     pub requests: Family<KindLabel, Counter>,
     /// Writes to the API server, by what is written.
     pub writes: Family<KindLabel, Counter>,
+    /// Notifications that a receiver took, by receiver and kind.
+    pub notifications: Family<DeliveryLabels, Counter>,
+    /// Attempts that a receiver did not take.
+    pub notification_failures: Family<FailureLabels, Counter>,
     /// The end of each policy's newest look.
     pub looked: Looked,
     policies: policies::Policies,
@@ -138,6 +162,8 @@ impl Default for Meters {
             leads: Gauge::default(),
             requests: Family::default(),
             writes: Family::default(),
+            notifications: Family::default(),
+            notification_failures: Family::default(),
             looked: Looked::default(),
             policies: policies::Policies::default(),
             registry: Registry::default(),
@@ -190,6 +216,16 @@ impl Meters {
             "leads",
             "1 while this replica leads, 0 while it stands by",
             self.leads.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Notifications that a receiver took",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notification_failures",
+            "Attempts to notify that a receiver did not take",
+            self.notification_failures.clone(),
         );
         registry.register("writes", "Writes to the API server", self.writes.clone());
         registry.register_collector(Box::new(self.policies.clone()));

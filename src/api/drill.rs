@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::core::drill::{DrillMode, DrillResult, DrillState};
 
-use super::{CheckpointIntent, LocalReference, ObjectIdentity, RunningImage};
+use super::{CheckpointIntent, Delivery, LocalReference, ObjectIdentity, RunningImage};
 
 /// One rehearsal of a rollback, on a shadow of the Deployment.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,10 @@ pub struct RecoveryDrillStatus {
     /// What it was judged to be before it cleaned up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<DrillOutcome>,
+    /// Who was told what of it; bounded.
+    #[schemars(length(max = 64))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<Delivery>,
 }
 
 /// What a drill will do.

@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Delivery;
+
 pub use crate::core::incident::{ContainerImage, IncidentState, Severity, Trigger};
 
 use super::ReleasedImage;
@@ -205,6 +207,10 @@ pub struct QualityIncidentStatus {
     /// Last certification of the checkpoint to breach onset, whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo_seconds: Option<i64>,
+    /// Who was told what of it; bounded.
+    #[schemars(length(max = 64))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<Delivery>,
 }
 
 /// The ReplicaSet that a rollback brought up.

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Gate, GateStatus, Metrics, Percent,
-    QuarantinedImage, Rate, ReleaseAnswer, ReportReview, RequestAnswer, Span, TriggerStatus,
+    ComplianceObjective, Decimal, DriftObjective, DrillMode, Evidence, Gate, GateStatus, Metrics, Notify, Percent,
+    QuarantinedImage, Rate, ReceiverStatus, ReleaseAnswer, ReportReview, RequestAnswer, RiskDelivery, Span,
+    TriggerStatus,
 };
 
 /// Guards one Deployment of its namespace: where its metrics are, what its objectives are, and what happens when a release misses them.
@@ -97,6 +98,10 @@ pub struct QualityPolicySpec {
     /// How often the report is reviewed, and how many of its snapshots are kept.
     #[serde(default)]
     pub report: ReportReview,
+    /// Who is told what happens. When not said: `ops-commander` and `infra-guardian`, where the operator's configuration has them; with an empty list nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["receiver"]))]
+    pub notify: Option<Vec<Notify>>,
 }
 
 /// The name of an object in the same namespace.
@@ -438,7 +443,7 @@ impl Default for DrillSchedule {
 pub struct QualityPolicyStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `GateOpen`.
+    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `GateOpen`, `Notified`.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// `HEALTHY`, `CAUTION` or `BREACH`.
@@ -473,6 +478,14 @@ pub struct QualityPolicyStatus {
     /// What became of the last request to roll back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_request: Option<RequestAnswer>,
+    /// The receivers that the policy names and the operator's configuration has.
+    #[schemars(length(max = 8))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<ReceiverStatus>,
+    /// Who was told that the way back is at risk, until its end is told.
+    #[schemars(length(max = 16))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told_at_risk: Vec<RiskDelivery>,
 }
 
 /// When the next drill is due. What is due before this instant was dealt with, so that a restarted operator goes on here.

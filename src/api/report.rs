@@ -72,6 +72,9 @@ pub struct QualityReportStatus {
     /// What a reader of that evidence should know: files that cannot be used, summaries that disagree with their rows.
     #[schemars(length(max = 16))]
     pub notes: Vec<String>,
+    /// Questions that only a person can answer: where a value is near its limit, cannot be told, or has no evidence.
+    #[schemars(length(max = 16))]
+    pub questions: Vec<String>,
     /// The strict report: thirteen sections in their order.
     #[schemars(length(max = 13))]
     pub sections: Vec<crate::core::report::strict::Section>,

@@ -45,7 +45,7 @@ pub fn fit(status: &mut QualityReportStatus) {
             cut(cell, CELL);
         }
     }
-    for sentences in [&mut status.findings, &mut status.notes] {
+    for sentences in [&mut status.findings, &mut status.notes, &mut status.questions] {
         sentences.truncate(16);
         for sentence in sentences {
             cut(sentence, SENTENCE);
@@ -155,6 +155,7 @@ mod tests {
             incident: long(),
             slo_summary: vec![slo(); 7],
             findings: vec![long(); 17],
+            questions: vec![long(); 17],
             quality: vec![row(); 101],
             notes: vec![long(); 17],
             sections: (1..=14).map(section).collect(),

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, verification},
+    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, notify, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -62,6 +62,8 @@ pub struct Context {
     pub evidence: Desk,
     /// What is known of the checkpoints' images and artifacts.
     pub verification: verification::Desk,
+    /// Notifications on their way.
+    pub notify: notify::Desk,
     /// Rollbacks that are being logged to the runs of their releases.
     pub log_backs: LogBacks,
     /// The operator's own metrics.
@@ -157,6 +159,7 @@ impl Context {
         sources: HashMap<String, Result<Arc<Source>, String>>,
         evidence: Desk,
         verification: verification::Desk,
+        notify: notify::Desk,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
@@ -165,6 +168,7 @@ impl Context {
             sources,
             evidence,
             verification,
+            notify,
             log_backs: LogBacks::default(),
             meters,
             judged: Mutex::default(),
@@ -188,6 +192,7 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|uid, _| known(uid));
         self.evidence.forget_all_but(known);
+        self.notify.forget_all_but(known);
         self.verification.forget_idle();
         self.meters.looked.forget_all_but(known);
     }

@@ -17,7 +17,7 @@ use crate::{
         gate,
         gather::{Gathered, NotNow, gather},
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, release, reporting, request,
+        log_back, notify, release, reporting, request,
         status::{self, NotReady},
         undecodable::undecodable,
     },
@@ -69,7 +69,15 @@ const SOON: Duration = Duration::from_secs(5);
 /// One reconcile; a panic in it becomes an error of this policy alone.
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.meters.reconciles.inc();
-    let result = AssertUnwindSafe(step(&object, &context)).catch_unwind().await;
+    let next = contained(Box::pin(step(&object, &context))).await;
+    // Whatever became of the step: what is not told yet is told while nothing can be judged, too.
+    let told = contained(async { Ok(Box::pin(notify::keep(&object, &context)).await?) }).await;
+    let next = next?;
+    Ok(if told? { Action::requeue(AGAIN) } else { next })
+}
+
+async fn contained<T>(work: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -254,6 +262,7 @@ async fn judge_and_act(
             candidates: &observed.candidates,
             drills: &rehearsals,
             run: own.as_ref().map(|run| run.run_id.as_str()),
+            not_notified: &notify::not_notified(policy),
         },
         now,
     );

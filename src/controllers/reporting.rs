@@ -41,6 +41,8 @@ pub struct Seen<'a> {
     pub drills: &'a [Rehearsal],
     /// The release's run.
     pub run: Option<&'a str>,
+    /// Which receivers of notifications take none, in sentences.
+    pub not_notified: &'a [String],
 }
 
 /// The report, and the strict one made from it.
@@ -51,13 +53,15 @@ pub struct Reported {
     pub sections: Vec<Section>,
     /// Its last line.
     pub last_line: String,
+    /// Its questions to a person.
+    pub questions: Vec<String>,
 }
 
 /// Makes both.
 pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
     let incidents = past(seen.gathered);
     let metrics = metrics_name(seen.policy);
-    let found = report(&Material {
+    let mut found = report(&Material {
         policy: seen.rules,
         verdict: seen.verdict,
         problem: seen.problem,
@@ -68,6 +72,7 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         metrics: &metrics,
         now: now.as_second(),
     });
+    found.findings.extend_from_slice(seen.not_notified);
     let readiness = readiness(seen, &found, now.as_second());
     let recovery = strict::recovery(seen.rules, &incidents, seen.drills);
     let subject = format!(
@@ -88,10 +93,12 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         now: now.as_second(),
     };
     let (sections, last_line) = (strict::sections(&full), strict::last_line(&full));
+    let questions = strict::questions(&full);
     Reported {
         report: found,
         sections,
         last_line,
+        questions,
     }
 }
 

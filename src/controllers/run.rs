@@ -28,6 +28,7 @@ use crate::{
         evidence::Desk,
         figures::figures,
         gather::policies_of,
+        notify,
         reconcile::{on_error, reconcile},
         verification,
     },
@@ -96,6 +97,7 @@ pub async fn run(
         sources,
         evidence,
         verification,
+        notify::Desk::new(config, &meters),
         meters,
     ));
     let synced = Arc::new(SetOnce::new());

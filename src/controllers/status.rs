@@ -245,8 +245,11 @@ fn moves(known: &[Condition], new: &[Condition]) -> bool {
             condition.type_.clone(),
             condition.status.clone(),
             condition.reason.clone(),
-            matches!(condition.type_.as_str(), "Ready" | "Judged" | "EvidenceComplete")
-                .then(|| condition.message.clone()),
+            matches!(
+                condition.type_.as_str(),
+                "Ready" | "Judged" | "EvidenceComplete" | "Notified"
+            )
+            .then(|| condition.message.clone()),
             condition.observed_generation,
         )
     };
@@ -320,6 +323,7 @@ async fn write_report(
         findings: found.findings.clone(),
         quality: found.rows.iter().map(QualityRow::from).collect(),
         notes: found.notes.clone(),
+        questions: reported.questions.clone(),
         sections: reported.sections.clone(),
         last_line: reported.last_line.clone(),
         reviewed_at: old.reviewed_at.clone(),

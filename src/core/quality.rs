@@ -18,7 +18,7 @@ pub mod trace;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-pub use row::{Effect, Row, Section, Unit};
+pub use row::{Effect, Limit, Row, Section, Unit};
 
 use self::evidence::{Bundle, Dataset, File};
 use crate::core::report::{Health, Standing};

@@ -58,18 +58,49 @@ pub enum Patience {
     EachStep(Duration),
 }
 
-/// A client that follows no redirect and uses no proxy of the environment.
+/// What lies between us and a server, as the administrator set it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way<'a> {
+    /// File with the authorities that the server's certificate must come from.
+    pub ca_file: Option<&'a PathBuf>,
+    /// Files with the certificate that we show and its key.
+    pub identity: Option<(&'a PathBuf, &'a PathBuf)>,
+    /// The HTTP proxy.
+    pub proxy: Option<&'a str>,
+}
+
+/// A client that follows no redirect and uses no proxy.
 pub fn client(patience: Patience, ca_file: Option<&PathBuf>) -> Result<Client, HttpError> {
+    let way = Way {
+        ca_file,
+        ..Way::default()
+    };
+    client_on(patience, way)
+}
+
+/// A client that follows no redirect and uses no proxy of the environment.
+pub fn client_on(patience: Patience, way: Way<'_>) -> Result<Client, HttpError> {
     let setup = |error: &dyn std::fmt::Display| HttpError::Setup(error.to_string());
     let mut builder = waiting(Client::builder(), patience)
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(8)
         .no_proxy()
         .user_agent(concat!("quality-officer/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = ca_file {
+    if let Some(path) = way.ca_file {
         let pem = std::fs::read(path).map_err(HttpError::Credential)?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| setup(&error))?;
         builder = builder.tls_certs_only(roots);
+    }
+    if let Some((certificate, key)) = way.identity {
+        let mut pem = std::fs::read(certificate).map_err(HttpError::Credential)?;
+        pem.push(b'\n');
+        pem.extend(std::fs::read(key).map_err(HttpError::Credential)?);
+        // The library's words may hold what the files hold.
+        let unusable = |_| HttpError::Setup("its client certificate or key is not usable".to_owned());
+        builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(unusable)?);
+    }
+    if let Some(proxy) = way.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|error| setup(&error))?);
     }
     builder.build().map_err(|error| setup(&error))
 }
@@ -98,6 +129,53 @@ pub struct Access {
     pub basic_auth: Option<BasicAuth>,
     /// Sent as `X-Scope-OrgID`.
     pub tenant: Option<String>,
+}
+
+impl Access {
+    /// A request with the credentials, read now.
+    async fn show(&self, mut request: RequestBuilder) -> Result<RequestBuilder, HttpError> {
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        if let Some(path) = &self.bearer_token_file {
+            let token = tokio::fs::read_to_string(path).await.map_err(HttpError::Credential)?;
+            request = request.bearer_auth(token.trim());
+        }
+        if let Some(basic) = &self.basic_auth {
+            request = with_password(request, basic).await?;
+        }
+        Ok(request)
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status of the answer, whose body is not read.
+    pub status: u16,
+    /// How long the server asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// Sends a message to a URL.
+pub async fn post(
+    client: &Client,
+    url: Url,
+    access: &Access,
+    content_type: &str,
+    body: String,
+) -> Result<Answered, HttpError> {
+    let request = client
+        .request(Method::POST, url)
+        .header(header::CONTENT_TYPE, content_type)
+        .body(body);
+    let response = send(access.show(request).await?).await?;
+    let header = response.headers().get(header::RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Ok(Answered {
+        status: response.status().as_u16(),
+        retry_after: seconds.map(Duration::from_secs),
+    })
 }
 
 impl Http {
@@ -133,17 +211,7 @@ impl Http {
         if let Some(body) = body {
             request = request.body(body);
         }
-        if let Some(tenant) = &self.access.tenant {
-            request = request.header("X-Scope-OrgID", tenant);
-        }
-        if let Some(path) = &self.access.bearer_token_file {
-            let token = tokio::fs::read_to_string(path).await.map_err(HttpError::Credential)?;
-            request = request.bearer_auth(token.trim());
-        }
-        if let Some(basic) = &self.access.basic_auth {
-            request = with_password(request, basic).await?;
-        }
-        let response = send(request).await?;
+        let response = send(self.access.show(request).await?).await?;
         match response.status() {
             StatusCode::OK => Ok(response),
             other => Err(HttpError::Status(other.as_u16())),

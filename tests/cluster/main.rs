@@ -12,6 +12,7 @@ mod incidents;
 mod leader;
 mod modes;
 mod monitoring;
+mod notifications;
 mod plugin;
 mod presets;
 mod proxy;

@@ -25,6 +25,8 @@ const NO_REASONS: &[&str] = &[
     "AwaitingApproval",
     "CleaningUp",
     "RollingBack",
+    // Whom a receiver is told of.
+    "AtRisk",
     // Triggers.
     "ErrorRate",
     "GpuMemory",

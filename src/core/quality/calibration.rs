@@ -1,7 +1,7 @@
 //! A4: ECE, over- and under-confidence, and their drift.
 
 use super::{
-    ComplianceObjective, Row, Section, Unit,
+    ComplianceObjective, Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{CalibrationData, File, Loaded, Prediction},
     row::under,
@@ -26,7 +26,8 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>) -> Vec<Row> {
         format!("< {}", objective.max_ece),
         Unit::Number,
         FILE,
-    );
+    )
+    .limited(Limit::Current(objective.max_ece));
     let mut drift = Row::new(
         Section::Drift,
         "Calibration Drift",
@@ -34,6 +35,7 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>) -> Vec<Row> {
         Unit::Number,
         FILE,
     )
+    .limited(Limit::Size(MOST_DRIFT))
     .alert();
     let (loaded, claim) = match with_claim(FILE, &pair.current.calibration) {
         Ok(found) => found,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ComplianceObjective, Effect, Row, Section, Unit,
+    ComplianceObjective, Effect, Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{Compliance, File, Loaded, Query},
 };
@@ -51,6 +51,7 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
     };
     let drop = Row {
         effect: Effect::Rollback,
+        limit: Some(Limit::Change(-objective.max_drop)),
         ..Row::new(
             Section::Triggers,
             "Compliance drop",
@@ -60,8 +61,8 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
         )
         .change_in(Unit::Points)
     };
-    let at_1 = row(&AT_1, objective.uplift_target());
-    let at_5 = row(&AT_5, format!("Δ > −{} points", objective.max_drop));
+    let at_1 = row(&AT_1, objective.uplift_target()).limited(Limit::Change(objective.min_uplift));
+    let at_5 = row(&AT_5, format!("Δ > −{} points", objective.max_drop)).limited(Limit::Change(-objective.max_drop));
     let mut ndcg = row(&NDCG, "Δ > 0".to_owned());
     let (loaded, claim) = match with_claim(FILE, &pair.current.compliance) {
         Ok(found) => found,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ComplianceObjective, Row, Section, Unit,
+    ComplianceObjective, Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{File, Loaded, Window},
     row::{alarm_over, under},
@@ -34,7 +34,8 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
         format!("< {}", objective.max_conflict_auc),
         Unit::Number,
         FILE,
-    );
+    )
+    .limited(Limit::Current(objective.max_conflict_auc));
     let mut rise = Row::new(
         Section::Drift,
         "Conflict AUC rise",
@@ -42,6 +43,7 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
         Unit::Number,
         FILE,
     )
+    .limited(Limit::Change(MOST_RISE))
     .alert();
     let mut penalty = Row::new(
         Section::Drift,

@@ -92,6 +92,17 @@ impl Unit {
     }
 }
 
+/// The number that a row is held against, and which of its numbers is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// The value now.
+    Current(f64),
+    /// The change.
+    Change(f64),
+    /// The change without its sign.
+    Size(f64),
+}
+
 /// One judgement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -101,6 +112,8 @@ pub struct Row {
     pub name: String,
     /// What must hold.
     pub target: String,
+    /// The same as a number, where it is one.
+    pub limit: Option<Limit>,
     /// The value now.
     pub current: Option<Estimate>,
     /// The value before, where the row compares two.
@@ -132,6 +145,7 @@ impl Row {
             section,
             name: name.into(),
             target: target.into(),
+            limit: None,
             current: None,
             baseline: None,
             unit,
@@ -158,6 +172,27 @@ impl Row {
     pub fn change_in(mut self, unit: Unit) -> Self {
         self.change_unit = unit;
         self
+    }
+
+    /// The number that it is held against.
+    #[must_use]
+    pub fn limited(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Whether it passes within this share of its limit.
+    pub fn is_near(&self, share: f64) -> bool {
+        let change = self.change.as_ref().map(|estimate| estimate.value);
+        let (value, limit) = match self.limit {
+            Some(Limit::Current(limit)) => (self.current.as_ref().map(|estimate| estimate.value), limit),
+            Some(Limit::Change(limit)) => (change, limit),
+            Some(Limit::Size(limit)) => (change.map(f64::abs), limit),
+            None => (None, 0.0),
+        };
+        self.standing == Standing::Passing
+            && limit.abs() > 0.0
+            && value.is_some_and(|value| ((value - limit) / limit).abs() <= share)
     }
 
     /// Where the evidence is.

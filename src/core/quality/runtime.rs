@@ -2,7 +2,7 @@
 //! judge the run.
 
 use super::{
-    Performance, Row, Section, Unit,
+    Limit, Performance, Row, Section, Unit,
     consistency::{Pair, with_claim},
     evidence::{File, Sample},
     row::under,
@@ -54,7 +54,8 @@ fn error_rate(limit: f64, pair: &Pair<'_>) -> Row {
         format!("< {}", Unit::Share.print(limit)),
         Unit::Share,
         File::ErrorLogs,
-    );
+    )
+    .limited(Limit::Current(limit));
     let counted = match with_claim(File::ErrorLogs, &pair.current.errors) {
         Ok((loaded, claim)) => Ok((loaded.data.failed as f64, loaded.data.requests as f64, claim)),
         Err(why) => samples(pair, File::RuntimePerf)
@@ -95,7 +96,8 @@ fn throughput(target: f64, floor: f64, pair: &Pair<'_>) -> Row {
         format!("≥ {target:.0}/s"),
         Unit::Rate,
         File::RuntimePerf,
-    );
+    )
+    .limited(Limit::Current(target));
     let (samples, file, claim) = match samples(pair, File::RuntimePerf) {
         Ok(found) => found,
         Err(why) => return row.unsupported(why),
@@ -135,6 +137,7 @@ fn gpu(name: &str, limit: f64, pair: &Pair<'_>, pick: impl Fn(&Sample) -> Option
         Unit::Share,
         File::GpuProfiler,
     )
+    .limited(Limit::Current(limit))
     .alert();
     let (samples, file, claim) = match samples(pair, File::GpuProfiler) {
         Ok(found) => found,

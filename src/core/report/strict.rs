@@ -3,12 +3,14 @@
 
 mod checklist;
 mod markdown;
+mod questions;
 mod tables;
 mod verdict;
 
 use serde::{Deserialize, Serialize};
 
 pub use markdown::markdown;
+pub use questions::questions;
 
 use super::{Past, Rehearsal, Report};
 use crate::core::{

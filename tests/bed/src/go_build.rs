@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::cache::{self, Label};
 use crate::interrupt::Interrupt;
 use crate::message::say;
-use crate::part::Part;
+use crate::part::{Copied, Part};
 use crate::process;
 
 /// Why a part could not be built.
@@ -88,7 +88,7 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
         .prefix(&format!(".building-{}-", part.name))
         .tempdir_in(&cache)
         .map_err(cache::Error::io("create a folder in", &cache))?;
-    build(part, &staging.path().join(part.name), interrupt)?;
+    build(part, staging.path(), interrupt)?;
     std::fs::rename(staging.path(), target).map_err(cache::Error::io("rename the build to", target))?;
     say(format_args!(
         "{} {}: built in {} s",
@@ -99,21 +99,36 @@ pub fn program(part: &'static Part, interrupt: &Interrupt) -> Result<PathBuf, Er
     Ok(program)
 }
 
-fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<(), Error> {
-    let folder = part.module_folder();
+fn build(part: &'static Part, staging: &Path, interrupt: &Interrupt) -> Result<(), Error> {
+    let Some(copied) = &part.copied else {
+        let mut command = go(&part.module_folder());
+        command.arg("build").args(part.build_arguments()).arg("-o");
+        command.arg(staging.join(part.name)).arg(part.package);
+        return step(part, command, interrupt);
+    };
+    let source = staging.join("source");
+    copy(part, copied, &source, interrupt)?;
+    let mut command = go(&source);
+    command.arg("build").args(part.build_arguments()).arg("-o");
+    command.arg(staging.join(part.name)).arg(part.package);
+    step(part, command, interrupt)?;
+    std::fs::remove_dir_all(&source).map_err(cache::Error::io("remove", &source))?;
+    Ok(())
+}
+
+/// Plain Go: no C compiler needed, and the same program whatever the user's own settings are.
+fn go(folder: &Path) -> Command {
     let mut command = process::command("go");
-    command
-        .arg("build")
-        .args(part.build_arguments())
-        .arg("-o")
-        .arg(output)
-        .arg(part.package);
-    // Plain Go: no C compiler needed, and the same program whatever the user's own settings are.
     command
         .env("GOFLAGS", "-mod=readonly -buildvcs=false")
         .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off");
-    command.current_dir(&folder);
+        .env("GOWORK", "off")
+        .current_dir(folder);
+    command
+}
+
+fn step(part: &'static Part, command: Command, interrupt: &Interrupt) -> Result<(), Error> {
+    let folder = command.get_current_dir().unwrap_or(Path::new(".")).to_owned();
     let label = Label {
         name: part.name,
         version: part.version,
@@ -129,6 +144,44 @@ fn build(part: &'static Part, output: &Path, interrupt: &Interrupt) -> Result<()
         folder,
         output,
     })
+}
+
+/// Copies the released module, whose hash Go checks, and adds the files that it lacks.
+fn copy(part: &'static Part, copied: &Copied, to: &Path, interrupt: &Interrupt) -> Result<(), Error> {
+    let mut download = go(&part.module_folder());
+    download.args(["mod", "download", copied.module]);
+    step(part, download, interrupt)?;
+    let listed = go(&part.module_folder())
+        .args(["list", "-m", "-f", "{{.Dir}}", copied.module])
+        .output()
+        .map_err(cache::Error::io("list", &part.module_folder()))?;
+    let from = PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim());
+    copy_folder(&from, to).map_err(cache::Error::io("copy", &from))?;
+    for missing in copied.missing {
+        let path = to.join(missing);
+        let folder = path.parent().unwrap_or(to);
+        std::fs::create_dir_all(folder).map_err(cache::Error::io("create", folder))?;
+        std::fs::write(&path, "").map_err(cache::Error::io("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Copies bytes and not the permissions: modules are kept read-only.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::io::copy(
+                &mut std::fs::File::open(entry.path())?,
+                &mut std::fs::File::create(target)?,
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Go must be there, and new enough for the part's module.
@@ -197,6 +250,14 @@ fn fingerprint(part: &Part) -> Result<String, Error> {
     }
     digest.update(part.package);
     digest.update(part.build_arguments().join("\n"));
+    digest.update(
+        part.copied
+            .iter()
+            .flat_map(|copied| copied.missing)
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     Ok(cache::short(digest))
 }
 

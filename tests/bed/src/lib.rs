@@ -12,7 +12,8 @@
 //! run side by side.
 //!
 //! Tests read where things are with [`Endpoints::from_env`], and may start servers of their own: a [`Prometheus`], an
-//! [`S3`] server, an OCI [`Registry`], an [`Mlflow`] tracking server. The last three need no bed, only a folder.
+//! [`S3`] server, an OCI [`Registry`], an [`Mlflow`] tracking server, an [`Alertmanager`]. All but the first need no bed,
+//! only a folder.
 //!
 //! Who has parts of it already need not build them:
 //! - `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kubectl;
@@ -22,9 +23,10 @@
 //! Linux only: the kernel ends the servers when this program is killed (`setpriv` of util-linux).
 //!
 //! Modules, lowest first: [`message`], [`interrupt`], [`part`], [`process`], [`port`], [`certificates`], [`rest`],
-//! [`work_folder`], [`cache`], [`server`]; then [`go_build`], [`go_module`], [`programs`], [`endpoints`], [`prometheus`], [`s3`],
-//! [`registry`], [`mlflow`], [`control_plane`]; then [`bed`] and [`run`].
+//! [`work_folder`], [`cache`], [`server`]; then [`go_build`], [`go_module`], [`programs`], [`endpoints`],
+//! [`prometheus`], [`s3`], [`registry`], [`mlflow`], [`alertmanager`], [`control_plane`]; then [`bed`] and [`run`].
 
+pub mod alertmanager;
 pub mod bed;
 pub mod cache;
 pub mod certificates;
@@ -47,6 +49,7 @@ pub mod s3;
 pub mod server;
 pub mod work_folder;
 
+pub use alertmanager::Alertmanager;
 pub use bed::{Bed, BedOptions};
 pub use endpoints::{Endpoints, kubectl};
 pub use mlflow::Mlflow;

@@ -22,8 +22,19 @@ pub struct Part {
     pub tags: &'static str,
     /// String variables that the linker sets: a program built by hand does not know its version otherwise.
     pub variables: &'static [(&'static str, &'static str)],
+    /// Set where the released module cannot be built as it is.
+    pub copied: Option<Copied>,
     /// How long a first build takes on two cores, in minutes.
     pub minutes: f32,
+}
+
+/// A module that is built from a copy of its source, by its own `go.mod`: its release lacks files that it embeds.
+#[derive(Debug, PartialEq)]
+pub struct Copied {
+    /// The module; the part's own module pins its version and its hash.
+    pub module: &'static str,
+    /// The files that are missing, made empty in the copy.
+    pub missing: &'static [&'static str],
 }
 
 /// kube-apiserver, kube-controller-manager, kube-scheduler and kubectl in one program.
@@ -43,6 +54,7 @@ pub const KUBERNETES: Part = Part {
         ("k8s.io/client-go/pkg/version.gitMajor", "1"),
         ("k8s.io/client-go/pkg/version.gitMinor", "37"),
     ],
+    copied: None,
     minutes: 8.0,
 };
 
@@ -55,6 +67,7 @@ pub const ETCD: Part = Part {
     package: "go.etcd.io/etcd/server/v3",
     tags: "",
     variables: &[],
+    copied: None,
     minutes: 1.0,
 };
 
@@ -67,6 +80,7 @@ pub const KWOK: Part = Part {
     package: "sigs.k8s.io/kwok/cmd/kwok",
     tags: "",
     variables: &[("sigs.k8s.io/kwok/pkg/consts.Version", "v0.8.0")],
+    copied: None,
     minutes: 1.5,
 };
 
@@ -79,6 +93,7 @@ pub const PROMETHEUS: Part = Part {
     package: "github.com/prometheus/prometheus/cmd/prometheus",
     tags: "remove_all_sd",
     variables: &[("github.com/prometheus/common/version.Version", "3.16.0")],
+    copied: None,
     minutes: 3.0,
 };
 
@@ -92,6 +107,7 @@ pub const PROMTOOL: Part = Part {
     package: "github.com/prometheus/prometheus/cmd/promtool",
     tags: "remove_all_sd",
     variables: &[("github.com/prometheus/common/version.Version", "3.16.0")],
+    copied: None,
     minutes: 1.0,
 };
 
@@ -104,6 +120,7 @@ pub const VERSITYGW: Part = Part {
     package: "github.com/versity/versitygw/cmd/versitygw",
     tags: "",
     variables: &[("main.Version", "v1.8.0")],
+    copied: None,
     minutes: 1.5,
 };
 
@@ -116,6 +133,23 @@ pub const REGISTRY: Part = Part {
     package: "github.com/distribution/distribution/v3/cmd/registry",
     tags: "",
     variables: &[("github.com/distribution/distribution/v3/version.version", "v3.1.2")],
+    copied: None,
+    minutes: 1.5,
+};
+
+/// An Alertmanager, without its web pages. Not part of a bed.
+pub const ALERTMANAGER: Part = Part {
+    name: "alertmanager",
+    version: "0.34.2",
+    contents: "alertmanager",
+    module: "alertmanager",
+    package: "./cmd/alertmanager",
+    tags: "",
+    variables: &[("github.com/prometheus/common/version.Version", "0.34.2")],
+    copied: Some(Copied {
+        module: "github.com/prometheus/alertmanager",
+        missing: &["ui/app/dist/index.html"],
+    }),
     minutes: 1.5,
 };
 
@@ -128,6 +162,7 @@ pub const HELM: Part = Part {
     package: "helm.sh/helm/v4/cmd/helm",
     tags: "",
     variables: &[("helm.sh/helm/v4/internal/version.version", "v4.3.1")],
+    copied: None,
     minutes: 2.0,
 };
 
@@ -140,6 +175,7 @@ pub const HELM3: Part = Part {
     package: "helm.sh/helm/v3/cmd/helm",
     tags: "",
     variables: &[("helm.sh/helm/v3/internal/version.version", "v3.22.0")],
+    copied: None,
     minutes: 2.0,
 };
 
@@ -152,6 +188,7 @@ pub const KUBECONFORM: Part = Part {
     package: "github.com/yannh/kubeconform/cmd/kubeconform",
     tags: "",
     variables: &[("main.version", "v0.8.0")],
+    copied: None,
     minutes: 0.2,
 };
 
@@ -164,6 +201,7 @@ pub const PARTS: &[&Part] = &[
     &PROMTOOL,
     &VERSITYGW,
     &REGISTRY,
+    &ALERTMANAGER,
     &HELM,
     &HELM3,
     &KUBECONFORM,

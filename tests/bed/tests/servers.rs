@@ -1,5 +1,5 @@
-//! Real servers that tests start for themselves: S3, an OCI registry, MLflow. Each does what tests ask of it, and
-//! leaves nothing behind.
+//! Real servers that tests start for themselves: S3, an OCI registry, MLflow, Alertmanager. Each does what tests ask of it,
+//! and leaves nothing behind.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -11,7 +11,7 @@ use bed::mlflow::Artifacts;
 use bed::registry::{self, Access, INDEX, MANIFEST};
 use bed::rest::http::Method;
 use bed::rest::{Answer, Rest};
-use bed::{Mlflow, Registry, S3};
+use bed::{Alertmanager, Mlflow, Registry, S3};
 use serde_json::{Value, json};
 
 fn get(url: &str) -> Answer {
@@ -211,4 +211,24 @@ fn the_client_of_the_environment_reads_the_run(mlflow: &Mlflow, run: &str) {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "RUNNING");
+}
+
+#[test]
+fn an_alertmanager_keeps_what_it_is_told_until_it_ends() {
+    let parent = tempfile::tempdir().unwrap();
+    let alertmanager = Alertmanager::start(parent.path(), None).unwrap();
+    assert_eq!(alertmanager.alerts().unwrap(), Vec::<Value>::new());
+    let alert = json!([{"labels": {"alertname": "QualityBreach"}, "annotations": {"summary": "3.1%"}}]);
+    let url = format!("{}/api/v2/alerts", alertmanager.url());
+    let headers = [("content-type", "application/json")];
+    let answer = Rest::plain()
+        .send(&Method::POST, &url, &headers, alert.to_string().as_bytes())
+        .unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let alerts = alertmanager.alerts().unwrap();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0]["annotations"]["summary"], "3.1%");
+    let id = alertmanager.id();
+    drop(alertmanager);
+    assert_gone(id, parent.path());
 }

@@ -389,3 +389,81 @@ fn drills_count_as_recoveries_and_one_that_never_recovered_keeps_no_objective() 
     assert!(!found.rto.unwrap().1);
     assert!((found.success.unwrap().value - 2.0 / 3.0).abs() < 1e-9);
 }
+
+fn asked(verdict: &Verdict, known: &Known, incidents: &[Past]) -> String {
+    made(verdict, known, incidents).0[12].text.clone()
+}
+
+fn with_rows(rows: Vec<Row>) -> Known {
+    Known::Judged {
+        quality: Arc::new(Quality {
+            rows,
+            notes: Vec::new(),
+            stacks: Vec::new(),
+            dataset: None,
+        }),
+        completed: None,
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_asked_of_a_person() {
+    let mut doubtful = verdict(State::Undetermined);
+    let mut gpu = trigger(Trigger::GpuMemory, State::Undetermined, 0.84, 0.9);
+    gpu.level = Some(Estimate::new(0.84, 0.8, 0.88, 7_412, Method::Wilson));
+    doubtful.triggers.push(gpu);
+    let rows = vec![
+        row(Where::Compliance, "Compliance@1", Standing::Undetermined),
+        row(Where::Compliance, "Conflict AUC", Standing::Undetermined),
+        Row {
+            counts: false,
+            ..row(Where::Compliance, "nDCG@10", Standing::Undetermined)
+        },
+    ];
+    let text = asked(&doubtful, &with_rows(rows), &[]);
+    for words in [
+        "Error Rate cannot be told (0.12%",
+        "GPU memory cannot be told (84.0%",
+        "Conflict AUC cannot be told (82.0% (CI95 79.0% to 85.0%, n = 400), Δ +13.2",
+        "RTO was never measured (no rollback and no drill yet): when may a drill run?",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert!(!text.contains("nDCG@10"), "what does not count is not asked: {text}");
+    assert_eq!(text.matches("Compliance@1 cannot be told").count(), 1, "{text}");
+}
+
+#[test]
+fn a_judgement_and_a_recovery_near_their_limits_are_asked_too() {
+    let near = Row {
+        limit: Some(quality::Limit::Current(0.85)),
+        ..row(Where::Compliance, "ECE", Standing::Passing)
+    };
+    let far = Row {
+        limit: Some(quality::Limit::Change(2.0)),
+        ..row(Where::Compliance, "Compliance drop", Standing::Passing)
+    };
+    let times = [570, 580, 590].map(|seconds| past("a", IncidentState::Recovered, Some(seconds)));
+    let text = asked(&verdict(State::Healthy), &with_rows(vec![near, far]), &times);
+    assert!(
+        text.contains("ECE is 82.0%") && text.contains("near its target a target: is that target right?"),
+        "{text}"
+    );
+    assert!(!text.contains("Compliance drop is"), "{text}");
+    assert!(
+        text.contains("RTO is typically 9.7 min (n = 3), near its objective 10m"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_service_that_has_all_its_evidence_and_is_far_from_its_limits_is_asked_nothing() {
+    let mut far = verdict(State::Healthy);
+    far.triggers[1].level = Some(Estimate::new(0.3, 0.25, 0.35, 7_412, Method::OrderStatistics));
+    let text = asked(
+        &far,
+        &known(),
+        &[41, 50, 60].map(|seconds| past("a", IncidentState::Recovered, Some(seconds))),
+    );
+    assert!(text.ends_with("Questions to the Ops Commander:\n  - none"), "{text}");
+}

@@ -1,15 +1,11 @@
 //! The summary, the verdict with its actions, and the last line.
 
-use super::{Full, MOST_WORDS, Section, section, tables::time};
+use super::{Full, MOST_WORDS, Section, questions::questions, section, tables::time};
 use crate::core::{
-    incident::{IncidentState, Trigger},
-    judge::TriggerVerdict,
+    incident::IncidentState,
     report::{Health, Slo, Standing},
-    words::{self, UNKNOWN},
+    words::UNKNOWN,
 };
-
-/// A value within this share of its limit is near it.
-const NEAR: f64 = 0.1;
 
 fn slo<'a>(full: &'a Full<'_>, name: &str) -> Option<&'a Slo> {
     full.report.summary.iter().find(|slo| slo.name == name)
@@ -150,49 +146,6 @@ fn actions(full: &Full<'_>) -> Vec<String> {
         actions.push("none".to_owned());
     }
     actions
-}
-
-/// Where a value is near its limit, or cannot be told.
-fn questions(full: &Full<'_>) -> Vec<String> {
-    let mut questions: Vec<String> = full
-        .report
-        .triggers
-        .iter()
-        .filter(|trigger| trigger.trigger != Trigger::Compliance && is_near(trigger))
-        .map(|trigger| {
-            let figures = words::figures(trigger);
-            format!(
-                "{} is {}, near its limit {}: is that limit right?",
-                trigger.trigger.words(),
-                figures.text(),
-                figures.limit
-            )
-        })
-        .collect();
-    questions.extend(
-        full.report
-            .summary
-            .iter()
-            .filter(|slo| slo.standing == Standing::Undetermined)
-            .map(|slo| {
-                format!(
-                    "{} cannot be told ({}): wait for more evidence, or act?",
-                    slo.name, slo.current
-                )
-            }),
-    );
-    questions
-}
-
-fn is_near(trigger: &TriggerVerdict) -> bool {
-    let (value, limit) = match (&trigger.level, trigger.level_limit) {
-        (Some(level), Some(limit)) => (level.value, limit),
-        _ => match &trigger.estimate {
-            Some(estimate) => (estimate.value, trigger.limit),
-            None => return false,
-        },
-    };
-    !trigger.in_breach() && limit > 0.0 && ((value - limit) / limit).abs() <= NEAR
 }
 
 pub(super) fn last_line(full: &Full<'_>) -> String {

@@ -25,8 +25,8 @@ struct CommandLine {
 enum Action {
     /// Build programs that are not built yet, and print where they are.
     Build {
-        /// Which (etcd, kubernetes, kwok, prometheus; promtool, versitygw, registry, helm, helm3, kubeconform, mlflow);
-        /// the first four when none is named.
+        /// Which (etcd, kubernetes, kwok, prometheus; promtool, versitygw, registry, alertmanager, helm, helm3,
+        /// kubeconform, mlflow); the first four when none is named.
         #[arg(value_parser = parse_build)]
         parts: Vec<Build>,
     },

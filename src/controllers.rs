@@ -10,6 +10,7 @@ mod drill;
 mod events;
 mod evidence;
 mod gather;
+mod history;
 mod judged;
 mod log_back;
 mod postmortem;

@@ -1,6 +1,7 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness.
 
 pub mod drill;
+pub mod history;
 pub mod incident;
 pub mod judge;
 pub mod plan;

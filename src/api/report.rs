@@ -75,6 +75,8 @@ pub struct QualityReportStatus {
     pub sections: Vec<crate::core::report::strict::Section>,
     /// Its last line.
     pub last_line: String,
+    /// What its charts are drawn from.
+    pub history: crate::core::history::History,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,

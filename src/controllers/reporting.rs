@@ -1,5 +1,7 @@
 //! Reporting: what was seen of one policy, as the core's report. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -8,10 +10,11 @@ use crate::{
     api::{QualityPolicy, RollbackCheckpoint},
     controllers::gather::Gathered,
     core::{
+        history::Limits,
         judge::Verdict,
         plan::Candidate,
         policy::Policy,
-        quality::Known,
+        quality::{Known, Quality},
         report::{
             Material, Past, Rehearsal, Report, report,
             strict::{self, Full, Readiness, Section},
@@ -53,6 +56,10 @@ pub struct Reported {
     pub sections: Vec<Section>,
     /// Its last line.
     pub last_line: String,
+    /// What its charts are held against.
+    pub limits: Limits,
+    /// What the evaluation evidence amounts to.
+    pub quality: Option<Arc<Quality>>,
 }
 
 /// Makes both.
@@ -94,6 +101,11 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         report: found,
         sections,
         last_line,
+        limits: Limits::of(seen.rules, seen.verdict),
+        quality: match seen.known {
+            Known::Judged { quality, .. } => Some(quality.clone()),
+            Known::Missing { .. } | Known::Pending => None,
+        },
     }
 }
 

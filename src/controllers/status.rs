@@ -161,7 +161,7 @@ pub async fn update(
     status.release = Some(release_status(judged));
     status.triggers = found.triggers.iter().map(build::trigger_status).collect();
     let wrote = write_policy(context, policy, status.clone(), now).await?;
-    Ok(write_report(context, policy, report, &status, reported, now).await? || wrote)
+    Ok(write_report(context, policy, report, &status, judged, reported, now).await? || wrote)
 }
 
 fn release_status(judged: &Judged) -> ReleaseStatus {
@@ -258,6 +258,7 @@ async fn write_report(
     policy: &QualityPolicy,
     report: Option<&QualityReport>,
     policy_status: &QualityPolicyStatus,
+    judged: &Judged,
     reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
@@ -293,6 +294,8 @@ async fn write_report(
         notes: found.notes.iter().take(16).map(|note| cut(note)).collect(),
         sections: reported.sections.clone(),
         last_line: reported.last_line.clone(),
+        // The cache holds none: it counts for nothing here.
+        history: old.history.clone(),
         updated_at: old.updated_at.clone(),
     };
     let statuses = |status: &QualityReportStatus| {
@@ -311,6 +314,7 @@ async fn write_report(
     if !moved && (!is_due(old.updated_at.as_ref(), now) || old == status) {
         return Ok(false);
     }
+    status.history = judged.charted(&reported.limits, reported.quality.as_deref());
     status.updated_at = Some(Time(now));
     let mut changed = known.clone();
     changed.status = Some(status);

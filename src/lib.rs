@@ -22,6 +22,8 @@ pub mod exports;
 #[cfg(feature = "operator")]
 pub mod meters;
 #[cfg(feature = "operator")]
+pub mod page;
+#[cfg(feature = "operator")]
 pub mod plugin;
 #[cfg(feature = "operator")]
 pub mod server;

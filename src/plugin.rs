@@ -1,6 +1,7 @@
 //! `kubectl quality`: what on-call asks, from the objects that the operator keeps. Reads and small, named changes; it
 //! decides nothing.
 
+mod page;
 pub mod print;
 
 use kube::{

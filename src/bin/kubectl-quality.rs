@@ -35,7 +35,7 @@ enum Command {
     Report {
         /// The policy.
         policy: Option<String>,
-        /// How it is printed: `markdown` is the strict report.
+        /// How it is printed: `markdown` is the strict report; `html` is one page with charts, of one policy.
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
@@ -88,6 +88,7 @@ enum Command {
 enum Output {
     Text,
     Markdown,
+    Html,
     Json,
     Yaml,
 }
@@ -143,13 +144,17 @@ async fn answer(arguments: Arguments) -> Result<String, Box<dyn std::error::Erro
 }
 
 async fn reports(cluster: &Cluster, name: Option<&str>, output: Output) -> Result<String, Box<dyn std::error::Error>> {
+    if matches!(output, Output::Html) {
+        let name = name.ok_or("name one policy: a page shows one report")?;
+        return Ok(cluster.page(name).await?);
+    }
     let reports: Vec<QualityReport> = cluster.reports(name).await?;
     if reports.is_empty() {
         return Ok("No report: is there a policy in this namespace, and does the operator run?\n".to_owned());
     }
     let joined = |print: fn(&QualityReport) -> String| reports.iter().map(print).collect::<Vec<_>>().join("\n");
     Ok(match output {
-        Output::Text => joined(print::report),
+        Output::Text | Output::Html => joined(print::report),
         Output::Markdown => joined(print::markdown),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&reports)?),
         Output::Yaml => serde_saphyr::to_string(&reports)?,

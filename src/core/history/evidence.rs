@@ -123,7 +123,10 @@ fn days(charts: &Charts) -> Vec<Day> {
             let rolling = day.rolling.as_ref();
             let at = Timestamp::from_second(day.day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
             let of = |value: fn(&crate::core::stats::Estimate) -> f64| {
-                rolling.map(value).filter(|value| value.is_finite()).map_or_else(String::new, percent)
+                rolling
+                    .map(value)
+                    .filter(|value| value.is_finite())
+                    .map_or_else(String::new, percent)
             };
             Day {
                 day: at.strftime("%Y-%m-%d").to_string(),

@@ -109,7 +109,11 @@ pub struct Point {
 #[derive(schemars::JsonSchema)]
 #[expect(dead_code, reason = "its schema alone is used")]
 struct PointText(
-    #[schemars(length(max = 160), regex(pattern = r"^[0-9]{1,12}( (-|-?[0-9]{1,7}(\.[0-9]{1,3})?)){14}$"))] String,
+    #[schemars(
+        length(max = 160),
+        regex(pattern = r"^[0-9]{1,12}( (-|-?[0-9]{1,7}(\.[0-9]{1,3})?)){14}$")
+    )]
+    String,
 );
 
 impl PartialEq for Point {
@@ -216,8 +220,15 @@ impl Point {
 }
 
 fn histogram(look: &LookHistogram) -> Option<Histogram> {
-    let buckets = look.edges.iter().copied().zip(look.cumulative.iter().copied()).collect();
-    Histogram::new(buckets).ok().filter(|histogram| histogram.edges().len() > 1)
+    let buckets = look
+        .edges
+        .iter()
+        .copied()
+        .zip(look.cumulative.iter().copied())
+        .collect();
+    Histogram::new(buckets)
+        .ok()
+        .filter(|histogram| histogram.edges().len() > 1)
 }
 
 impl From<Point> for String {

@@ -29,18 +29,37 @@ fn a_day_of_looks_fits_and_its_extremes_are_still_there() {
     let bad = 1_000_000 + 15 * 1_000;
     let day = (0..5_760).map(|index| {
         let at = 1_000_000 + 15 * index;
-        if at == bad { point(at, 2_000.0, 12.0) } else { point(at, 450.0, 100.0) }
+        if at == bad {
+            point(at, 2_000.0, 12.0)
+        } else {
+            point(at, 450.0, 100.0)
+        }
     });
     let points = grown(day);
     assert!(points.len() <= MOST_POINTS && points.len() > 100, "{}", points.len());
     assert!(points.windows(2).all(|pair| pair[0].at() < pair[1].at()));
-    let most = points.iter().filter_map(|point| point.get(Field::Quantile)).fold(0.0, f64::max);
-    let least = points.iter().filter_map(|point| point.get(Field::Rate)).fold(f64::MAX, f64::min);
-    assert!((most - 2_000.0).abs() < 0.1 && (least - 12.0).abs() < 0.1, "{most} {least}");
+    let most = points
+        .iter()
+        .filter_map(|point| point.get(Field::Quantile))
+        .fold(0.0, f64::max);
+    let least = points
+        .iter()
+        .filter_map(|point| point.get(Field::Rate))
+        .fold(f64::MAX, f64::min);
+    assert!(
+        (most - 2_000.0).abs() < 0.1 && (least - 12.0).abs() < 0.1,
+        "{most} {least}"
+    );
     let newest = &points[points.len() - MOST_LOOKS..];
-    assert!(newest.windows(2).all(|pair| pair[1].at() - pair[0].at() == 15), "the newest looks are whole");
+    assert!(
+        newest.windows(2).all(|pair| pair[1].at() - pair[0].at() == 15),
+        "the newest looks are whole"
+    );
     let requests: f64 = points.iter().filter_map(|point| point.get(Field::Requests)).sum();
-    assert!(requests >= 570_000.0, "thinned rows count the requests of their time: {requests}");
+    assert!(
+        requests >= 570_000.0,
+        "thinned rows count the requests of their time: {requests}"
+    );
 }
 
 #[test]
@@ -194,7 +213,8 @@ fn a_look_becomes_its_figures_and_its_evidence_and_counts_once() {
 #[test]
 fn many_edges_are_put_together_and_no_request_is_lost() {
     let edges = (1..=200).map(|edge| f64::from(edge) / 100.0).chain([f64::INFINITY]);
-    let buckets = buckets(&Histogram::new(edges.enumerate().map(|(index, edge)| (edge, index as f64)).collect()).unwrap());
+    let buckets =
+        buckets(&Histogram::new(edges.enumerate().map(|(index, edge)| (edge, index as f64)).collect()).unwrap());
     assert!(buckets.len() <= MOST_BUCKETS);
     assert_eq!(buckets.iter().map(|bucket| bucket.n).sum::<i64>(), 200);
     assert_eq!(buckets.last().unwrap().le, "+Inf");
@@ -208,7 +228,11 @@ fn a_release_is_remembered_once_and_what_a_clock_left_in_the_future_is_dropped()
     }
     history.points = vec![point(30, 1.0, 1.0), point(20, 1.0, 1.0), point(99, 1.0, 1.0)];
     let history = history.recorded(50);
-    let revisions: Vec<(i64, &str)> = history.releases.iter().map(|mark| (mark.at, mark.revision.as_str())).collect();
+    let revisions: Vec<(i64, &str)> = history
+        .releases
+        .iter()
+        .map(|mark| (mark.at, mark.revision.as_str()))
+        .collect();
     assert_eq!(revisions, [(10, "1"), (20, "2"), (30, "3")]);
     assert_eq!(history.points.iter().map(Point::at).collect::<Vec<_>>(), [20, 30]);
 }

@@ -1,9 +1,7 @@
 //! What the judgements rest on where people would rather look than read: the calibration curve, compliance by day.
 
 use super::{
-    DriftObjective,
-    calibration,
-    drift,
+    DriftObjective, calibration, drift,
     evidence::{Bundle, Point},
 };
 use crate::core::stats::{Estimate, calibration::Bin, rolling};

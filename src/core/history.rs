@@ -168,15 +168,20 @@ pub fn buckets(histogram: &Histogram) -> Vec<Bucket> {
             let n = (count - before).max(0.0).round() as i64;
             before = *count;
             Bucket {
-                le: if edge.is_finite() {
-                    decimal(edge * 1e3, 3)
-                } else {
-                    "+Inf".to_owned()
-                },
+                le: edge_text(*edge),
                 n,
             }
         })
         .collect()
+}
+
+fn edge_text(edge: f64) -> String {
+    if !edge.is_finite() {
+        return "+Inf".to_owned();
+    }
+    let text = decimal(edge * 1e3, 3);
+    // An edge that nobody means must not make the status unwritable.
+    if text.len() <= 20 { text } else { format!("{:.3e}", edge * 1e3) }
 }
 
 /// A number with at most so many digits after the point, and no zeros at its end.

@@ -137,7 +137,7 @@ pub fn page(records: &Records) -> String {
             }
             footer {
                 p.last { (cut(&page.status.last_line)) }
-                p.note { "quality-officer, report of " (page.namespace) "/" (page.policy) ", written " (written.as_deref().unwrap_or("never")) "." }
+                p.note { "quality-officer, report of " (cut(&page.namespace)) "/" (cut(&page.policy)) ", written " (written.as_deref().unwrap_or("never")) "." }
             }
         },
     )

@@ -181,7 +181,11 @@ fn edge_text(edge: f64) -> String {
     }
     let text = decimal(edge * 1e3, 3);
     // An edge that nobody means must not make the status unwritable.
-    if text.len() <= 20 { text } else { format!("{:.3e}", edge * 1e3) }
+    if text.len() <= 20 {
+        text
+    } else {
+        format!("{:.3e}", edge * 1e3)
+    }
 }
 
 /// A number with at most so many digits after the point, and no zeros at its end.

@@ -126,7 +126,7 @@ impl Plot {
             .map(|(value, label)| (self.py(*value), label.as_str()))
             .collect();
         self.draw(html! {
-            text.axis x=(c(LEFT - 6.0)) y=(c(TOP - 12.0)) text-anchor="end" { (unit) }
+            text.axis x="2" y=(c(TOP - 12.0)) { (unit) }
             @for (y, label) in lines {
                 line.grid x1=(c(LEFT)) x2=(c(WIDTH - RIGHT)) y1=(c(y)) y2=(c(y)) {}
                 text.axis x=(c(LEFT - 6.0)) y=(c(y + 4.0)) text-anchor="end" { (label) }
@@ -137,17 +137,23 @@ impl Plot {
     /// The axis at the bottom.
     pub fn bottom_axis(&mut self, ticks: &[(f64, String)]) {
         let base = self.height - BOTTOM;
-        let ends = (LEFT + 14.0, WIDTH - RIGHT - 14.0);
-        let labels: Vec<(f64, &str)> = ticks
-            .iter()
-            .map(|(value, label)| (self.px(*value), label.as_str()))
-            .collect();
+        // About 9 units a letter; a name that would lie on the one before is left out, its stroke is not.
+        let mut free = 0.0;
+        let mut strokes = Vec::new();
+        let mut labels = Vec::new();
+        for (value, label) in ticks {
+            let (x, half) = (self.px(*value), 1.0 + 4.4 * label.chars().count() as f64);
+            let middle = x.min(WIDTH - 1.0 - half);
+            strokes.push(x);
+            if middle - half >= free {
+                labels.push((middle, label.as_str()));
+                free = middle + half + 2.0;
+            }
+        }
         self.draw(html! {
             line.base x1=(c(LEFT)) x2=(c(WIDTH - RIGHT)) y1=(c(base)) y2=(c(base)) {}
-            @for (x, label) in labels {
-                line.base x1=(c(x)) x2=(c(x)) y1=(c(base)) y2=(c(base + 4.0)) {}
-                text.axis x=(c(x.clamp(ends.0, ends.1))) y=(c(base + 18.0)) text-anchor="middle" { (label) }
-            }
+            @for x in strokes { line.base x1=(c(x)) x2=(c(x)) y1=(c(base)) y2=(c(base + 4.0)) {} }
+            @for (x, label) in labels { text.axis x=(c(x)) y=(c(base + 18.0)) text-anchor="middle" { (label) } }
         });
     }
 
@@ -171,22 +177,21 @@ impl Plot {
         });
     }
 
-    /// A limit: a dashed line across with its name. `at_left` keeps two names apart.
-    pub fn rule(&mut self, value: f64, label: &str, at_left: bool) {
+    /// A limit: a dashed line across with its name, under the line where `below`: two limits keep their names apart.
+    pub fn rule(&mut self, value: f64, label: &str, below: bool) {
         if !self.y.holds(value) {
             return;
         }
         let y = self.py(value);
-        let (x, anchor) = if at_left {
-            (LEFT + 4.0, "start")
+        let room = (y - TOP, self.height - BOTTOM - y);
+        let text = if (below || room.0 < 14.0) && room.1 > 16.0 {
+            y + 13.0
         } else {
-            (WIDTH - RIGHT - 2.0, "end")
+            y - 4.0
         };
-        // Under the line where there is no room above it.
-        let text = if y - TOP < 14.0 { y + 13.0 } else { y - 4.0 };
         self.draw(html! {
             line.rule x1=(c(LEFT)) x2=(c(WIDTH - RIGHT)) y1=(c(y)) y2=(c(y)) {}
-            text.rule x=(c(x)) y=(c(text)) text-anchor=(anchor) { (label) }
+            text.rule x=(c(WIDTH - RIGHT - 2.0)) y=(c(text)) text-anchor="end" { (label) }
         });
     }
 

@@ -115,7 +115,7 @@ fn calibration(bins: &[CalibrationBin], why: &str) -> Markup {
         .iter()
         .filter_map(|bin| Some((number(&bin.predicted)?, number(&bin.observed)?)))
         .collect();
-    let total: i64 = bins.iter().map(|bin| bin.n.max(0)).sum();
+    let total: i64 = bins.iter().map(|bin| bin.n.max(0)).fold(0, i64::saturating_add);
     let worst = points
         .iter()
         .max_by(|a, b| (a.0 - a.1).abs().total_cmp(&(b.0 - b.1).abs()));

@@ -8,7 +8,9 @@ use super::{Page, cut};
 use crate::api::IncidentState;
 
 /// More marks hide what they are about.
-const MOST: usize = 10;
+const MOST: usize = 12;
+/// A rollback's change and the release that it makes lie this close together, seconds.
+const SAME: std::ops::RangeInclusive<i64> = -5..=30;
 
 /// One mark; numbered in the order of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +32,27 @@ impl Mark {
 
 /// The newest marks from `since` on, unix seconds.
 pub fn marks(page: &Page, since: i64) -> Vec<Mark> {
+    let patched: Vec<i64> = page
+        .incidents
+        .iter()
+        .filter_map(|incident| incident.status.as_ref()?.patched_at.as_ref())
+        .map(|at| at.0.as_second())
+        .collect();
+    // The release that a rollback makes is told by the rollback.
+    let is_rollback = |at: i64| {
+        patched
+            .iter()
+            .any(|patched| SAME.contains(&at.saturating_sub(*patched)))
+    };
     let mut found: Vec<(i64, String)> = page
         .status
         .history
         .releases
         .iter()
+        .filter(|release| !is_rollback(release.at))
         .map(|release| {
-            (
-                release.at,
-                format!("release {} runs ({})", cut(&release.revision), cut(&release.image)),
-            )
+            let (revision, image) = (cut(&release.revision), cut(&release.image));
+            (release.at, format!("release {revision} runs ({image})"))
         })
         .collect();
     for incident in &page.incidents {
@@ -56,7 +69,7 @@ pub fn marks(page: &Page, since: i64) -> Vec<Mark> {
         );
         add(
             status.patched_at.as_ref().map(|at| at.0.as_second()),
-            "rolled back".to_owned(),
+            format!("rolled back to {}", cut(&incident.spec.to)),
         );
         let end = if status.state == IncidentState::Recovered {
             "recovered".to_owned()
@@ -80,13 +93,16 @@ pub fn marks(page: &Page, since: i64) -> Vec<Mark> {
         .collect()
 }
 
-/// The marks in words, below a chart.
-pub fn list(marks: &[Mark]) -> Markup {
+/// The marks in words, below a chart. Only the first chart of a page shows them at once.
+pub fn list(marks: &[Mark], shown: bool) -> Markup {
+    let items = html! {
+        ul.marks aria-label="Marks on the time axis" {
+            @for mark in marks { li { b { (mark.number) } " " (mark.text()) } }
+        }
+    };
     html! {
         @if !marks.is_empty() {
-            ul.marks aria-label="Marks on the time axis" {
-                @for mark in marks { li { b { (mark.number) } " " (mark.text()) } }
-            }
+            @if shown { (items) } @else { details { summary { "What the marks are" } (items) } }
         }
     }
 }

@@ -141,9 +141,9 @@ pub fn figure(page: &Page) -> Markup {
 
 /// A name that fits its line.
 fn short(name: &str) -> String {
-    if name.chars().count() <= 34 {
+    if name.chars().count() <= 22 {
         return cut(name);
     }
-    let head: String = name.chars().take(33).collect();
+    let head: String = name.chars().take(21).collect();
     format!("{head}…")
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::core::{
     history::{Field, History, Point, decimal},
+    stats::histogram::{EdgeChoice, Histogram},
     words,
 };
 
@@ -45,6 +46,8 @@ struct Chart<'a> {
     label: fn(f64) -> String,
     low: Option<f64>,
     sentence: String,
+    /// Shown among the numbers only.
+    beside: Option<Series>,
 }
 
 /// What all charts over time share.
@@ -160,6 +163,7 @@ fn latency(history: &History, times: Option<&Times<'_>>) -> Markup {
             label: plain,
             low: Some(0.0),
             sentence,
+            beside: None,
         },
     )
 }
@@ -186,6 +190,7 @@ fn errors(history: &History, times: Option<&Times<'_>>) -> Markup {
         label: plain,
         low: Some(0.0),
         sentence,
+        beside: None,
     })
 }
 
@@ -214,27 +219,37 @@ fn throughput(history: &History, times: Option<&Times<'_>>) -> Markup {
             id: "throughput",
             heading: "Throughput over time",
             unit: "req/s",
-            series: vec![
-                series(Field::Rate, "requests per second", "a"),
-                series(Field::InFlight, "requests in flight", "c"),
-            ],
+            series: vec![series(Field::Rate, "requests per second", "a")],
             rules,
             label: plain,
             low: Some(0.0),
             sentence,
+            beside: Some(series(Field::InFlight, "in flight", "c")),
         },
     )
 }
 
-/// Powers of ten as odds: `1,000 : 1`.
+/// Odds in a sentence: `72,000 : 1`.
 fn odds(power: f64) -> String {
     words::odds(power * std::f64::consts::LN_10)
-        .replace(",000,000 : 1", "M : 1")
-        .replace(",000 : 1", "k : 1")
+}
+
+/// Odds to one on an axis of whole powers of ten: `1/100`, `1`, `10k`; a power that is not whole has no line.
+fn power(power: f64) -> String {
+    let (digits, unit) = match power.abs().round().min(12.0) as u32 {
+        power @ 0..3 => (power, ""),
+        power @ 3..6 => (power - 3, "k"),
+        power @ 6..9 => (power - 6, "M"),
+        power => (power - 9, "G"),
+    };
+    let number = format!("1{}{unit}", "0".repeat(digits as usize));
+    if power < -0.5 { format!("1/{number}") } else { number }
 }
 
 fn evidence(history: &History, times: Option<&Times<'_>>) -> Markup {
-    let needs = number(&history.limits.evidence);
+    // Beyond this no row has a value.
+    let threshold = |text: &str| number(text).filter(|power| (-9.0..=12.0).contains(power));
+    let needs = threshold(&history.limits.evidence);
     let points = times.map(|times| times.points).unwrap_or_default();
     let all = [
         series(Field::ErrorEvidence, "error rate", "a"),
@@ -258,28 +273,29 @@ fn evidence(history: &History, times: Option<&Times<'_>>) -> Markup {
         })
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let sentence = most.map(|(power, at, name)| {
-        let needs = needs.map_or_else(String::new, |needs| format!("; the operator acts at {}", words::odds(needs * std::f64::consts::LN_10)));
+        let needs = needs.map_or_else(String::new, |needs| format!("; the operator acts at {}", odds(needs)));
         format!(
             "The most evidence against the release was {} ({name}, {}){needs}. The axis is logarithmic: each line up is ten \
              times as much, or more.",
-            words::odds(power * std::f64::consts::LN_10),
+            odds(power),
             clock(at, false)
         )
     });
     let mut rules: Vec<(f64, String)> = Vec::new();
     rules.extend(needs.map(|needs| (needs, format!("acts at {}", odds(needs)))));
-    let alert =
-        number(&history.limits.alert_evidence).filter(|alert| needs.is_none_or(|needs| (needs - alert).abs() > 0.01));
+    let alert = threshold(&history.limits.alert_evidence)
+        .filter(|alert| needs.is_none_or(|needs| (needs - alert).abs() > 0.01));
     rules.extend(alert.map(|alert| (alert, format!("GPU alert at {}", odds(alert)))));
     over_time(times, sentence, "no trigger was judged yet.", |sentence| Chart {
         id: "evidence",
         heading: "Evidence against the release",
-        unit: "odds",
+        unit: "odds to 1",
         series: known,
         rules,
-        label: odds,
+        label: power,
         low: None,
         sentence,
+        beside: None,
     })
 }
 
@@ -325,6 +341,7 @@ fn gpu(history: &History, times: Option<&Times<'_>>) -> Markup {
             label: plain,
             low: Some(0.0),
             sentence,
+            beside: None,
         },
     )
 }
@@ -361,7 +378,7 @@ fn over_time<'a>(
             }
         }
         (key(&entries))
-        (marks::list(&shown))
+        (marks::list(&shown, chart.id == "latency"))
     };
     table::figure(
         chart.id,
@@ -387,7 +404,8 @@ fn panel(chart: &Chart<'_>, times: &Times<'_>, index: usize, from: i64, to: i64)
     let y = match chart.low {
         Some(_) => Scale::from_zero(values().chain(limits().map(|limit| limit * 1.05))),
         None => {
-            let low = values().fold(0.0, f64::min);
+            // Below one in a hundred the evidence is all for the release.
+            let low = values().fold(0.0, f64::min).max(-2.0);
             let high = values().chain(limits()).fold(1.0, f64::max);
             Scale::new(low.floor(), (high + 0.4).ceil())
         }
@@ -397,6 +415,7 @@ fn panel(chart: &Chart<'_>, times: &Times<'_>, index: usize, from: i64, to: i64)
     let ticks: Vec<(f64, String)> = y
         .ticks(4.0)
         .into_iter()
+        .filter(|tick| chart.low.is_some() || tick.fract().abs() < 1e-9)
         .map(|tick| (tick, (chart.label)(tick)))
         .collect();
     plot.left_axis(chart.unit, &ticks);
@@ -404,8 +423,10 @@ fn panel(chart: &Chart<'_>, times: &Times<'_>, index: usize, from: i64, to: i64)
     for series in &chart.series {
         plot.line(series.class, &runs(&within, series.field, times.points));
     }
-    for (position, (limit, label)) in chart.rules.iter().enumerate() {
-        plot.rule(*limit, label, position % 2 == 1);
+    // The lower of two limits has its name below it.
+    let lowest = limits().fold(f64::INFINITY, f64::min);
+    for (limit, label) in &chart.rules {
+        plot.rule(*limit, label, chart.rules.len() > 1 && *limit <= lowest);
     }
     let marks: Vec<(f64, usize, String)> = times
         .marks
@@ -453,6 +474,7 @@ fn time_ticks(from: i64, to: i64) -> Vec<(f64, String)> {
     let step = steps.into_iter().find(|step| (to - from) / step <= 5).unwrap_or(21_600);
     let first = from.div_euclid(step) + i64::from(from.rem_euclid(step) != 0);
     (first..=to.div_euclid(step))
+        .take(12)
         .map(|tick| ((tick * step) as f64, clock(tick * step, step < 60)))
         .collect()
 }
@@ -466,6 +488,7 @@ fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
             format!("{} (log10)", series.name)
         }
     }));
+    columns.extend(chart.beside.iter().map(|series| series.name.clone()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let unknown = || words::UNKNOWN.to_owned();
     let rows: Vec<Vec<String>> = times
@@ -477,12 +500,8 @@ fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
                 clock(point.at(), true),
                 point.text(Field::Requests).unwrap_or_else(unknown),
             ];
-            row.extend(
-                chart
-                    .series
-                    .iter()
-                    .map(|series| point.text(series.field).unwrap_or_else(unknown)),
-            );
+            let columns = chart.series.iter().chain(&chart.beside);
+            row.extend(columns.map(|series| point.text(series.field).unwrap_or_else(unknown)));
             row
         })
         .collect();
@@ -493,7 +512,11 @@ fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
 fn histogram(history: &History) -> Markup {
     let (id, heading) = ("histogram", "Latencies of the last 5 minutes");
     let limit = number(&history.limits.latency);
-    let total: i64 = history.histogram.iter().map(|bucket| bucket.n.max(0)).sum();
+    let total: i64 = history
+        .histogram
+        .iter()
+        .map(|bucket| bucket.n.max(0))
+        .fold(0, i64::saturating_add);
     if total == 0 {
         return table::empty(id, heading, "no request ended, or the policy names no histogram.");
     }
@@ -505,28 +528,43 @@ fn histogram(history: &History) -> Markup {
     let last = at_limit.map_or(filled, |at| filled.max((at + 1).min(bars.len() - 1)));
     let first = at_limit.map_or(first, |at| first.min(at));
     let shown = &bars[first..=last];
-    // A bar is over where all of it is.
+    // Counted at the edge that stands for the limit: the nearest within a tenth of it, else the next one above.
+    let edges: Vec<f64> = bars.iter().map(|bar| edge(&bar.le)).collect();
+    let judged = limit.and_then(|limit| match Histogram::split(&edges, limit) {
+        EdgeChoice::At { edge, .. } | EdgeChoice::Between { high: edge, .. } | EdgeChoice::Below { high: edge } => {
+            Some(edge)
+        }
+        EdgeChoice::Above { .. } | EdgeChoice::Unresolved => None,
+    });
     let is_over = |index: usize| {
-        let lower = (first + index)
-            .checked_sub(1)
-            .map_or(0.0, |below| edge(&bars[below].le));
-        limit.is_some_and(|limit| lower >= limit * 0.9999)
+        let lower = index.checked_sub(1).map_or(0.0, |below| edges[below]);
+        judged.is_some_and(|judged| lower >= judged * 0.9999)
     };
-    let over: i64 = shown
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| is_over(*index))
-        .map(|(_, bar)| bar.n)
-        .sum();
+    let over: i64 = (0..bars.len())
+        .filter(|index| is_over(*index))
+        .map(|index| bars[index].n.max(0))
+        .fold(0, i64::saturating_add);
     let share = 100.0 * over as f64 / total as f64;
-    let sentence = match limit {
-        Some(limit) => format!(
-            "{} requests; {}% of them lie in buckets wholly over the limit of {} ms.",
-            words::thousands(total as f64),
+    let requests = words::thousands(total as f64);
+    let sentence = match (limit, judged) {
+        (Some(limit), Some(judged)) if (judged - limit).abs() <= limit * 1e-9 => {
+            format!(
+                "{requests} requests, {}% of them slower than the limit of {} ms.",
+                decimal(share, 2),
+                plain(limit)
+            )
+        }
+        (Some(limit), Some(judged)) => format!(
+            "{requests} requests, {}% of them slower than {} ms, the edge that stands for the limit of {} ms.",
             decimal(share, 2),
+            plain(judged),
             plain(limit)
         ),
-        None => format!("{} requests; the policy sets no limit.", words::thousands(total as f64)),
+        (Some(limit), None) => format!(
+            "{requests} requests; no edge of the histogram reaches the limit of {} ms.",
+            plain(limit)
+        ),
+        (None, _) => format!("{requests} requests; the policy sets no limit."),
     };
     let count = shown.len() as f64;
     let y = Scale::from_zero(shown.iter().map(|bar| bar.n as f64));
@@ -541,7 +579,7 @@ fn histogram(history: &History) -> Markup {
         .map(|(index, bar)| {
             (
                 index as f64 + 1.0,
-                number(&bar.le).map_or_else(|| "∞".to_owned(), |le| format!("≤{}", plain(le))),
+                number(&bar.le).map_or_else(|| "∞".to_owned(), |le| plain(le)),
             )
         })
         .collect();
@@ -553,7 +591,7 @@ fn histogram(history: &History) -> Markup {
             plot.py(bar.n as f64),
         );
         let base = plot.py(0.0);
-        let class = if is_over(index) { "over" } else { "bar" };
+        let class = if is_over(first + index) { "over" } else { "bar" };
         plot.draw(html! {
             rect.(class) x=(super::chart::c(left + 1.0)) y=(super::chart::c(top)) width=(super::chart::c(right - left - 2.0))
                 height=(super::chart::c(base - top)) { title { "≤ " (bar.le) " ms: " (bar.n) } }
@@ -584,7 +622,7 @@ fn histogram(history: &History) -> Markup {
         .collect();
     let picture = html! {
         (plot.finish())
-        p.key { "Milliseconds from left to right, each bar a bucket of the service's histogram. Filled: at or under the limit, or around it. Outlined: over it." }
+        p.key { "Milliseconds from left to right, each bar a bucket of the service's histogram. Filled: up to the edge that stands for the limit. Outlined: slower." }
     };
     table::figure(
         id,

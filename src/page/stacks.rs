@@ -37,7 +37,11 @@ struct Drawn {
 /// The figure.
 pub fn figure(history: &History) -> Markup {
     let (id, heading) = ("stacks", "Where the time goes");
-    let total: i64 = history.stacks.iter().map(|stack| stack.micros.max(0)).sum();
+    let total: i64 = history
+        .stacks
+        .iter()
+        .map(|stack| stack.micros.max(0))
+        .fold(0, i64::saturating_add);
     if total == 0 {
         let why = "the release's run has no profiler_trace.json, or the policy names no evaluation evidence.";
         return table::empty(id, heading, why);
@@ -45,10 +49,10 @@ pub fn figure(history: &History) -> Markup {
     let mut root = Frame::default();
     for stack in &history.stacks {
         let mut frame = &mut root;
-        frame.micros += stack.micros.max(0);
+        frame.micros = frame.micros.saturating_add(stack.micros.max(0));
         for name in stack.frames.split(';').take(MOST_DEPTH) {
             frame = frame.inner.entry(name.to_owned()).or_default();
-            frame.micros += stack.micros.max(0);
+            frame.micros = frame.micros.saturating_add(stack.micros.max(0));
         }
     }
     let mut boxes = Vec::new();

@@ -9,6 +9,7 @@ mod evidence;
 mod history;
 mod incidents;
 mod modes;
+mod page;
 mod plugin;
 mod proxy;
 mod refusals;

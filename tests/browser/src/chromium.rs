@@ -129,7 +129,10 @@ impl Chromium {
         let made = tab.call("Target.createTarget", &json!({"url": "about:blank"}))?;
         let attach = json!({"targetId": made["targetId"], "flatten": true});
         let attached = tab.call("Target.attachToTarget", &attach)?;
-        attached["sessionId"].as_str().unwrap_or_default().clone_into(&mut tab.session);
+        attached["sessionId"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut tab.session);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             tab.call(&format!("{domain}.enable"), &json!({}))?;
         }
@@ -180,9 +183,13 @@ impl Tab {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
         self.call("Emulation.setDeviceMetricsOverride", &size)?;
         let scheme = if theme == Theme::Dark { "dark" } else { "light" };
-        let media = if theme == Theme::Print { "print" } else { "screen" };
+        // No medium of its own: what is printed is then printed as paper.
+        let media = if theme == Theme::Print { "print" } else { "" };
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.call("Emulation.setEmulatedMedia", &json!({"media": media, "features": features}))?;
+        self.call(
+            "Emulation.setEmulatedMedia",
+            &json!({"media": media, "features": features}),
+        )?;
         Ok(())
     }
 

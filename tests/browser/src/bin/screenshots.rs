@@ -8,7 +8,10 @@ use browser::{BrowserError, Chromium, MISSING, Theme, records};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let whole = arguments.iter().any(|argument| argument == "--whole");
-    let folders: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let folders: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     let [from, to] = folders.as_slice() else {
         eprintln!("screenshots: usage: screenshots RECORDS-FOLDER PICTURES-FOLDER [--whole]");
         return ExitCode::from(2);
@@ -24,7 +27,12 @@ fn main() -> ExitCode {
 
 fn pictures(from: &Path, to: &Path, whole: bool) -> Result<(), BrowserError> {
     let page = quality_officer::page::page(&records::read(from)?);
-    let io = |what: &'static str| move |source| BrowserError::Io { what: what.to_owned(), source };
+    let io = |what: &'static str| {
+        move |source| BrowserError::Io {
+            what: what.to_owned(),
+            source,
+        }
+    };
     std::fs::create_dir_all(to).map_err(io("make the pictures' folder"))?;
     let folder = tempfile::tempdir().map_err(io("make a folder"))?;
     let file = folder.path().join("report.html");

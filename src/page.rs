@@ -7,6 +7,7 @@
 mod chart;
 mod evidence;
 mod head;
+mod histogram;
 mod index;
 mod marks;
 mod next;

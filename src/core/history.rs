@@ -96,6 +96,7 @@ pub struct Bucket {
 
 impl History {
     /// As it was recorded, without what a clock that ran ahead left behind: looks later than `now`, unix seconds.
+    #[must_use]
     pub fn recorded(mut self, now: i64) -> Self {
         self.points.retain(|point| point.at() <= now);
         self.releases.retain(|release| release.at <= now);

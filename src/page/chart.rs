@@ -1,6 +1,8 @@
 //! A small SVG writer: a frame with two axes, lines, rules, marks and bars. Text is text, colours are classes that the
 //! page's style gives a value for light, dark and print.
 
+use std::fmt::Write;
+
 use maud::{Markup, html};
 
 /// Every picture is this wide, in its own units: at 330 px of a phone its text is 11 px high.
@@ -168,7 +170,8 @@ impl Plot {
             }
             for (index, (x, y)) in run.iter().enumerate() {
                 path.push(if index == 0 { 'M' } else { 'L' });
-                path.push_str(&format!("{} {}", c(self.px(*x)), c(self.py(*y))));
+                // Writing to a String cannot fail.
+                let _ = write!(path, "{} {}", c(self.px(*x)), c(self.py(*y)));
             }
         }
         self.draw(html! {
@@ -191,7 +194,8 @@ impl Plot {
         };
         self.draw(html! {
             line.rule x1=(c(LEFT)) x2=(c(WIDTH - RIGHT)) y1=(c(y)) y2=(c(y)) {}
-            text.rule x=(c(WIDTH - RIGHT - 2.0)) y=(c(text)) text-anchor="end" { (label) }
+            // On the left: the newest values are on the right.
+            text.rule x=(c(LEFT + 4.0)) y=(c(text)) { (label) }
         });
     }
 

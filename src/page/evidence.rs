@@ -51,8 +51,8 @@ fn compliance(measured: &[Measured], why: &str) -> Markup {
     let describe = |one: &Measured| {
         format!(
             "{} {} (CI95 {} to {}, n = {})",
-            one.name,
-            one.value,
+            label(&one.name),
+            label(&one.value),
             one.low,
             one.high,
             words::thousands(one.n as f64)
@@ -74,7 +74,7 @@ fn compliance(measured: &[Measured], why: &str) -> Markup {
             @let y = 12.0 + row * index as f64;
             @let value = number(&one.value).unwrap_or_default();
             @let (low, high) = (number(&one.low).unwrap_or(value), number(&one.high).unwrap_or(value));
-            text.label x=(c(x(0.0))) y=(c(y + 9.0)) { (one.name) " " (one.value) }
+            text.label x=(c(x(0.0))) y=(c(y + 9.0)) { (label(&one.name)) " " (label(&one.value)) }
             line.whisker.a x1=(c(x(low))) x2=(c(x(high))) y1=(c(y + 20.0)) y2=(c(y + 20.0)) {}
             @for end in [low, high] { line.whisker.a x1=(c(x(end))) x2=(c(x(end))) y1=(c(y + 15.0)) y2=(c(y + 25.0)) {} }
             circle.dot.a cx=(c(x(value))) cy=(c(y + 20.0)) r="4.5" {}
@@ -167,6 +167,33 @@ fn calibration(bins: &[CalibrationBin], why: &str) -> Markup {
     )
 }
 
+fn drift_sentence(newest: &Day, status: &QualityReportStatus) -> String {
+    let average = match number(&newest.rolling) {
+        Some(rolling) => format!(
+            "Rolling average {}% (CI95 {}% to {}%) on {}.",
+            decimal(rolling, 2),
+            label(&newest.low),
+            label(&newest.high),
+            label(&newest.day)
+        ),
+        None => format!(
+            "{}% on {}; no whole window yet.",
+            label(&newest.mean),
+            label(&newest.day)
+        ),
+    };
+    let row = status.quality.iter().find(|row| row.name.starts_with("Compliance ("));
+    let correlation = row.map_or_else(String::new, |row| {
+        let (r, target, standing) = (
+            super::cut(&row.change),
+            super::cut(&row.target),
+            super::cut(&row.status),
+        );
+        format!(" Correlation with the window before: r = {r}, {target}: {standing}.")
+    });
+    format!("{average}{correlation}")
+}
+
 fn drift(days: &[Day], status: &QualityReportStatus, why: &str) -> Markup {
     let (id, heading) = ("drift", "Compliance by day");
     let known: Vec<(f64, &Day, f64)> = days
@@ -177,25 +204,7 @@ fn drift(days: &[Day], status: &QualityReportStatus, why: &str) -> Markup {
     let Some((_, newest, _)) = known.last() else {
         return table::empty(id, heading, why);
     };
-    let r = status.quality.iter().find(|row| row.name.starts_with("Compliance ("));
-    let mut sentence = match number(&newest.rolling) {
-        Some(rolling) => format!(
-            "Rolling average {}% (CI95 {}% to {}%) on {}.",
-            decimal(rolling, 2),
-            newest.low,
-            newest.high,
-            newest.day
-        ),
-        None => format!("{}% on {}; no whole window yet.", newest.mean, newest.day),
-    };
-    if let Some(row) = r {
-        sentence.push_str(&format!(
-            " Correlation with the window before: r = {}, {}: {}.",
-            super::cut(&row.change),
-            super::cut(&row.target),
-            super::cut(&row.status)
-        ));
-    }
+    let sentence = drift_sentence(newest, status);
     let values = || {
         known
             .iter()
@@ -211,8 +220,8 @@ fn drift(days: &[Day], status: &QualityReportStatus, why: &str) -> Markup {
     let labels: Vec<(f64, String)> = days
         .iter()
         .enumerate()
-        .filter(|(index, _)| (days.len() - 1 - index) % every == 0)
-        .map(|(index, day)| (index as f64, day.day.get(5..).unwrap_or_default().to_owned()))
+        .filter(|(index, _)| (days.len() - 1 - index).is_multiple_of(every))
+        .map(|(index, day)| (index as f64, day.day.get(5..10).unwrap_or_default().to_owned()))
         .collect();
     plot.bottom_axis(&labels);
     let band: Vec<(f64, f64, f64)> = known
@@ -268,4 +277,9 @@ fn drift(days: &[Day], status: &QualityReportStatus, why: &str) -> Markup {
         &drawn,
         &table::data("compliance by day", &columns, &rows),
     )
+}
+
+/// A word that fits its place.
+fn label(text: &str) -> String {
+    text.chars().take(40).collect()
 }

@@ -35,7 +35,7 @@ fn one(section: &Section) -> Markup {
 fn text(text: &str) -> Markup {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let is_item = |line: &&str| line.starts_with("- ");
-    let first_item = lines.iter().position(|line| is_item(line)).unwrap_or(lines.len());
+    let first_item = lines.iter().position(is_item).unwrap_or(lines.len());
     let (paragraphs, items) = lines.split_at(first_item);
     html! {
         @for paragraph in paragraphs { p { (paragraph) } }

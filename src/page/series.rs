@@ -1,16 +1,16 @@
-//! Charts over time: latency, errors, throughput, evidence, GPU; and the histogram of the newest latencies.
+//! Charts over time: latency, errors, throughput, evidence, GPU.
 
 use maud::{Markup, html};
 
 use super::{
     Page,
     chart::{Plot, Scale, key},
+    histogram,
     marks::{self, Mark, clock},
     table,
 };
 use crate::core::{
     history::{Field, History, Point, decimal},
-    stats::histogram::{EdgeChoice, Histogram},
     words,
 };
 
@@ -36,6 +36,17 @@ fn series(field: Field, name: impl Into<String>, class: &'static str) -> Series 
     }
 }
 
+/// What the axis on the left is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axis {
+    /// From 0 to what there is.
+    FromZero,
+    /// From 0 to 100.
+    Percent,
+    /// Powers of ten.
+    Odds,
+}
+
 /// A chart over time.
 struct Chart<'a> {
     id: &'a str,
@@ -44,7 +55,7 @@ struct Chart<'a> {
     series: Vec<Series>,
     rules: Vec<(f64, String)>,
     label: fn(f64) -> String,
-    low: Option<f64>,
+    axis: Axis,
     sentence: String,
     /// Shown among the numbers only.
     beside: Option<Series>,
@@ -64,7 +75,7 @@ pub fn figures(page: &Page) -> Markup {
     let times = times(page);
     html! {
         (latency(history, times.as_ref()))
-        (super::series::histogram(history))
+        (histogram::figure(history))
         (errors(history, times.as_ref()))
         (throughput(history, times.as_ref()))
         (evidence(history, times.as_ref()))
@@ -94,11 +105,13 @@ fn times(page: &Page) -> Option<Times<'_>> {
     Some(Times { points, marks, windows })
 }
 
-fn number(text: &str) -> Option<f64> {
+/// A decimal string of the history.
+pub fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-fn plain(value: f64) -> String {
+/// A number as a reader writes it.
+pub fn plain(value: f64) -> String {
     if value >= 1_000.0 {
         words::thousands(value)
     } else {
@@ -161,7 +174,7 @@ fn latency(history: &History, times: Option<&Times<'_>>) -> Markup {
                 .into_iter()
                 .collect(),
             label: plain,
-            low: Some(0.0),
+            axis: Axis::FromZero,
             sentence,
             beside: None,
         },
@@ -188,7 +201,7 @@ fn errors(history: &History, times: Option<&Times<'_>>) -> Markup {
             .into_iter()
             .collect(),
         label: plain,
-        low: Some(0.0),
+        axis: Axis::FromZero,
         sentence,
         beside: None,
     })
@@ -222,7 +235,7 @@ fn throughput(history: &History, times: Option<&Times<'_>>) -> Markup {
             series: vec![series(Field::Rate, "requests per second", "a")],
             rules,
             label: plain,
-            low: Some(0.0),
+            axis: Axis::FromZero,
             sentence,
             beside: Some(series(Field::InFlight, "in flight", "c")),
         },
@@ -293,7 +306,7 @@ fn evidence(history: &History, times: Option<&Times<'_>>) -> Markup {
         series: known,
         rules,
         label: power,
-        low: None,
+        axis: Axis::Odds,
         sentence,
         beside: None,
     })
@@ -339,7 +352,7 @@ fn gpu(history: &History, times: Option<&Times<'_>>) -> Markup {
             ],
             rules,
             label: plain,
-            low: Some(0.0),
+            axis: Axis::Percent,
             sentence,
             beside: None,
         },
@@ -401,9 +414,10 @@ fn panel(chart: &Chart<'_>, times: &Times<'_>, index: usize, from: i64, to: i64)
             .flat_map(|point| chart.series.iter().filter_map(|series| point.get(series.field)))
     };
     let limits = || chart.rules.iter().map(|(limit, _)| *limit);
-    let y = match chart.low {
-        Some(_) => Scale::from_zero(values().chain(limits().map(|limit| limit * 1.05))),
-        None => {
+    let y = match chart.axis {
+        Axis::Percent => Scale::new(0.0, 100.0),
+        Axis::FromZero => Scale::from_zero(values().chain(limits().map(|limit| limit * 1.05))),
+        Axis::Odds => {
             // Below one in a hundred the evidence is all for the release.
             let low = values().fold(0.0, f64::min).max(-2.0);
             let high = values().chain(limits()).fold(1.0, f64::max);
@@ -415,7 +429,7 @@ fn panel(chart: &Chart<'_>, times: &Times<'_>, index: usize, from: i64, to: i64)
     let ticks: Vec<(f64, String)> = y
         .ticks(4.0)
         .into_iter()
-        .filter(|tick| chart.low.is_some() || tick.fract().abs() < 1e-9)
+        .filter(|tick| chart.axis != Axis::Odds || tick.fract().abs() < 1e-9)
         .map(|tick| (tick, (chart.label)(tick)))
         .collect();
     plot.left_axis(chart.unit, &ticks);
@@ -453,10 +467,11 @@ fn runs(points: &[&Point], field: Field, all: &[Point]) -> Vec<Vec<(f64, f64)>> 
             last = None;
             continue;
         };
-        let age = newest - point.at();
+        // The row before says how wide rows are there.
+        let age = newest - last.unwrap_or(point.at());
         let expected = match age {
-            ..1_200 => 4 * interval.max(15),
-            1_200..10_800 => 1_200,
+            ..900 => 4 * interval.max(15),
+            900..7_200 => 1_200,
             _ => 3 * 3_600,
         };
         let joined = last.is_some_and(|last| point.at() - last <= expected.max(4 * interval));
@@ -482,10 +497,10 @@ fn time_ticks(from: i64, to: i64) -> Vec<(f64, String)> {
 fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
     let mut columns = vec!["Time (UTC)".to_owned(), "Requests".to_owned()];
     columns.extend(chart.series.iter().map(|series| {
-        if chart.low.is_some() {
-            format!("{} ({})", series.name, chart.unit)
-        } else {
+        if chart.axis == Axis::Odds {
             format!("{} (log10)", series.name)
+        } else {
+            format!("{} ({})", series.name, chart.unit)
         }
     }));
     columns.extend(chart.beside.iter().map(|series| series.name.clone()));
@@ -505,130 +520,5 @@ fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
             row
         })
         .collect();
-    table::data(&chart.heading.to_lowercase(), &columns, &rows)
-}
-
-/// The latencies of the newest window against the limit.
-fn histogram(history: &History) -> Markup {
-    let (id, heading) = ("histogram", "Latencies of the last 5 minutes");
-    let limit = number(&history.limits.latency);
-    let total: i64 = history
-        .histogram
-        .iter()
-        .map(|bucket| bucket.n.max(0))
-        .fold(0, i64::saturating_add);
-    if total == 0 {
-        return table::empty(id, heading, "no request ended, or the policy names no histogram.");
-    }
-    let edge = |text: &str| number(text).unwrap_or(f64::INFINITY);
-    let bars = &history.histogram;
-    let first = bars.iter().position(|bar| bar.n > 0).unwrap_or(0);
-    let filled = bars.iter().rposition(|bar| bar.n > 0).unwrap_or(0);
-    let at_limit = limit.and_then(|limit| bars.iter().position(|bar| edge(&bar.le) >= limit));
-    let last = at_limit.map_or(filled, |at| filled.max((at + 1).min(bars.len() - 1)));
-    let first = at_limit.map_or(first, |at| first.min(at));
-    let shown = &bars[first..=last];
-    // Counted at the edge that stands for the limit: the nearest within a tenth of it, else the next one above.
-    let edges: Vec<f64> = bars.iter().map(|bar| edge(&bar.le)).collect();
-    let judged = limit.and_then(|limit| match Histogram::split(&edges, limit) {
-        EdgeChoice::At { edge, .. } | EdgeChoice::Between { high: edge, .. } | EdgeChoice::Below { high: edge } => {
-            Some(edge)
-        }
-        EdgeChoice::Above { .. } | EdgeChoice::Unresolved => None,
-    });
-    let is_over = |index: usize| {
-        let lower = index.checked_sub(1).map_or(0.0, |below| edges[below]);
-        judged.is_some_and(|judged| lower >= judged * 0.9999)
-    };
-    let over: i64 = (0..bars.len())
-        .filter(|index| is_over(*index))
-        .map(|index| bars[index].n.max(0))
-        .fold(0, i64::saturating_add);
-    let share = 100.0 * over as f64 / total as f64;
-    let requests = words::thousands(total as f64);
-    let sentence = match (limit, judged) {
-        (Some(limit), Some(judged)) if (judged - limit).abs() <= limit * 1e-9 => {
-            format!(
-                "{requests} requests, {}% of them slower than the limit of {} ms.",
-                decimal(share, 2),
-                plain(limit)
-            )
-        }
-        (Some(limit), Some(judged)) => format!(
-            "{requests} requests, {}% of them slower than {} ms, the edge that stands for the limit of {} ms.",
-            decimal(share, 2),
-            plain(judged),
-            plain(limit)
-        ),
-        (Some(limit), None) => format!(
-            "{requests} requests; no edge of the histogram reaches the limit of {} ms.",
-            plain(limit)
-        ),
-        (None, _) => format!("{requests} requests; the policy sets no limit."),
-    };
-    let count = shown.len() as f64;
-    let y = Scale::from_zero(shown.iter().map(|bar| bar.n as f64));
-    let mut plot = Plot::new(id, heading, &sentence, Scale::new(0.0, count), y);
-    let ticks: Vec<(f64, String)> = y.ticks(4.0).into_iter().map(|tick| (tick, plain(tick))).collect();
-    plot.left_axis("requests", &ticks);
-    let every = shown.len().div_ceil(6).max(1);
-    let labels: Vec<(f64, String)> = shown
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| (shown.len() - 1 - index) % every == 0)
-        .map(|(index, bar)| {
-            (
-                index as f64 + 1.0,
-                number(&bar.le).map_or_else(|| "∞".to_owned(), |le| plain(le)),
-            )
-        })
-        .collect();
-    plot.bottom_axis(&labels);
-    for (index, bar) in shown.iter().enumerate() {
-        let (left, right, top) = (
-            plot.px(index as f64),
-            plot.px(index as f64 + 1.0),
-            plot.py(bar.n as f64),
-        );
-        let base = plot.py(0.0);
-        let class = if is_over(first + index) { "over" } else { "bar" };
-        plot.draw(html! {
-            rect.(class) x=(super::chart::c(left + 1.0)) y=(super::chart::c(top)) width=(super::chart::c(right - left - 2.0))
-                height=(super::chart::c(base - top)) { title { "≤ " (bar.le) " ms: " (bar.n) } }
-        });
-    }
-    if let (Some(limit), Some(at)) = (limit, at_limit) {
-        let lower = at.checked_sub(1).map_or(0.0, |below| edge(&bars[below].le));
-        let upper = edge(&bars[at].le);
-        let within = if upper.is_finite() {
-            (limit - lower) / (upper - lower)
-        } else {
-            0.0
-        };
-        let x = plot.px((at - first) as f64 + within.clamp(0.0, 1.0));
-        let (anchor, text) = if x > 250.0 {
-            ("end", x - 5.0)
-        } else {
-            ("start", x + 5.0)
-        };
-        plot.draw(html! {
-            line.rule x1=(super::chart::c(x)) x2=(super::chart::c(x)) y1="22" y2=(super::chart::c(plot.py(0.0))) {}
-            text.rule x=(super::chart::c(text)) y="32" text-anchor=(anchor) { "limit " (plain(limit)) " ms" }
-        });
-    }
-    let rows: Vec<Vec<String>> = bars
-        .iter()
-        .map(|bar| vec![bar.le.clone(), words::thousands(bar.n as f64)])
-        .collect();
-    let picture = html! {
-        (plot.finish())
-        p.key { "Milliseconds from left to right, each bar a bucket of the service's histogram. Filled: up to the edge that stands for the limit. Outlined: slower." }
-    };
-    table::figure(
-        id,
-        heading,
-        &sentence,
-        &picture,
-        &table::data("latencies", &["Up to (ms)", "Requests"], &rows),
-    )
+    table::data(chart.heading, &columns, &rows)
 }

@@ -59,7 +59,17 @@ pub fn figure(history: &History) -> Markup {
     place(&root, 0.0, 0, total, &mut boxes);
     let depth = boxes.iter().map(|one| one.y).fold(0.0, f64::max) + ROW;
     let share = |micros: i64| decimal(100.0 * micros as f64 / total as f64, 1);
-    let largest = root.inner.iter().max_by_key(|(_, frame)| frame.micros);
+    // What everything is in says nothing: the first frame that has others beside it.
+    let mut outer = &root;
+    while let Some(only) = outer
+        .inner
+        .values()
+        .next()
+        .filter(|only| outer.inner.len() == 1 && !only.inner.is_empty())
+    {
+        outer = only;
+    }
+    let largest = outer.inner.iter().max_by_key(|(_, frame)| frame.micros);
     let sentence = largest.map_or_else(String::new, |(name, frame)| {
         format!(
             "{} ms of the longest stacks of the profiled run; {} takes {}%.",

@@ -1,5 +1,5 @@
 //! The reports as pages over HTTP, read only. Off unless the operator's configuration names an address: who reaches it
-//! reads every report, so it has an address of its own that a NetworkPolicy or a proxy with a login can guard.
+//! reads every report, so it has an address of its own that a `NetworkPolicy` or a proxy with a login can guard.
 
 use std::{sync::Arc, time::Duration};
 

@@ -37,7 +37,7 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> String {
 fn printed(scene: &Scene) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
         .args(["report", "ranker", "-o", "html", "-n", &scene.space.namespace])
-        .env("KUBECONFIG", scene.space.folder().join("operator.kubeconfig"))
+        .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

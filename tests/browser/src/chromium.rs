@@ -1,4 +1,4 @@
-//! Chromium without a window, over the DevTools protocol on a loopback port of its own choice.
+//! Chromium without a window, over the `DevTools` protocol on a loopback port of its own choice.
 
 use std::{
     net::TcpStream,
@@ -30,8 +30,8 @@ pub enum Theme {
 /// A browser; it ends with this value.
 pub struct Chromium {
     child: Child,
-    // Dropped after the process that uses it.
-    _profile: tempfile::TempDir,
+    // Removed after the process that uses it has ended.
+    profile: tempfile::TempDir,
     address: String,
 }
 
@@ -89,7 +89,7 @@ impl Chromium {
         let mut browser = Self {
             child,
             address: String::new(),
-            _profile: profile,
+            profile: profile,
         };
         browser.address = browser.announced()?;
         Ok(browser)
@@ -97,7 +97,7 @@ impl Chromium {
 
     /// The address that it writes into its profile once it listens.
     fn announced(&mut self) -> Result<String, BrowserError> {
-        let file = self._profile.path().join("DevToolsActivePort");
+        let file = self.profile.path().join("DevToolsActivePort");
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             let text = std::fs::read_to_string(&file).unwrap_or_default();

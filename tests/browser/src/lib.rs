@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over its DevTools protocol, and the records that report pages are made from.
+//! A headless Chromium, driven over its `DevTools` protocol, and the records that report pages are made from.
 
 mod chromium;
 pub mod records;

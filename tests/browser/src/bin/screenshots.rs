@@ -44,8 +44,8 @@ fn pictures(from: &Path, to: &Path, whole: bool) -> Result<(), BrowserError> {
     let url = format!("file://{}", file.display());
     let views = [
         ("report-light", 1_080, 860, Theme::Light, ""),
-        ("report-charts", 1_080, 1_240, Theme::Light, "#charts"),
-        ("report-dark", 1_080, 1_240, Theme::Dark, "#charts"),
+        ("report-charts", 1_080, 1_040, Theme::Light, "#charts"),
+        ("report-dark", 1_080, 860, Theme::Dark, "#latency"),
         ("report-phone", 360, 780, Theme::Dark, ""),
         ("report-phone-charts", 360, 1_100, Theme::Light, "#charts"),
     ];

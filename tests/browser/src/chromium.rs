@@ -89,7 +89,7 @@ impl Chromium {
         let mut browser = Self {
             child,
             address: String::new(),
-            profile: profile,
+            profile,
         };
         browser.address = browser.announced()?;
         Ok(browser)

@@ -166,10 +166,11 @@ fn the_largest_page_stays_under_700_kib_and_holds_no_word_of_10_kb() {
     let newest = history.points.last().unwrap().at();
     let row = String::from(history.points.last().unwrap().clone());
     let (_, numbers) = row.split_once(' ').unwrap();
-    history.points = (0..MOST_POINTS as i64)
-        .map(|index| Point::from(format!("{} {numbers}", newest - 15 * (MOST_POINTS as i64 - index))))
+    let count = |most: usize| i64::try_from(most).unwrap();
+    history.points = (0..count(MOST_POINTS))
+        .map(|index| Point::from(format!("{} {numbers}", newest - 15 * (count(MOST_POINTS) - index))))
         .collect();
-    history.histogram = (0..MOST_BUCKETS as i64)
+    history.histogram = (0..count(MOST_BUCKETS))
         .map(|edge| Bucket {
             le: (edge * 100).to_string(),
             n: edge,

@@ -160,6 +160,8 @@ mod tests {
             notes: vec![long(); 17],
             sections: (1..=14).map(section).collect(),
             last_line: long(),
+            // Bounded by itself, 16 KiB (core/history.rs).
+            history: crate::core::history::History::default(),
             reviewed_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
             updated_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
         }

@@ -66,6 +66,7 @@ fn known() -> Known {
             rows: rows.into(),
             notes: Vec::new(),
             stacks: Vec::new(),
+            charts: crate::core::quality::Charts::default(),
             dataset: None,
         }),
         completed: None,

@@ -402,6 +402,7 @@ fn with_rows(rows: Vec<Row>) -> Known {
             notes: Vec::new(),
             stacks: Vec::new(),
             dataset: None,
+            charts: crate::core::quality::Charts::default(),
         }),
         completed: None,
     }

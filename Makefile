@@ -35,6 +35,8 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden
 	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null
 	cargo test --workspace --test certificates --test beds --test servers --test loopback
+	@# The report page in a real browser; says so where no Chromium is installed.
+	cargo test --workspace --test page
 	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
 	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
 	@# The rights are judged by what the suite before did, on the same bed.
@@ -43,6 +45,12 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	  cargo test --workspace --test ship -- --ignored every_right'
 	$(BED) run -- cargo test --workspace --test ship -- --test-threads 2
 	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
+
+.PHONY: screenshots
+screenshots: bed ## Run the demonstration and picture its report page into docs/images (RECORDS=folder: its records of before)
+	@records=$${RECORDS:-target/page-records}; \
+	  [[ -n "$${RECORDS:-}" ]] || RECORDS=$$records $(BED) run --mlflow -- target/debug/demo; \
+	  target/debug/screenshots "$$records" docs/images
 
 .PHONY: run
 run: build ## Run the operator against the cluster of KUBECONFIG with CONFIG=file

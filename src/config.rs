@@ -59,6 +59,16 @@ pub struct Config {
     pub receivers: BTreeMap<String, ReceiverSettings>,
     /// What notifications call this cluster, for receivers that hear of several.
     pub cluster_name: String,
+    /// The reports as pages over HTTP; off where it is not given.
+    pub report_page: Option<ReportPage>,
+}
+
+/// Where the reports are served as pages: who reaches this address reads every report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReportPage {
+    /// Address and port: `127.0.0.1:8090`, `0.0.0.0:8090`.
+    pub listen: std::net::SocketAddr,
 }
 
 /// An OCI registry.
@@ -493,6 +503,8 @@ mod tests {
                 "platform \"amd64\" must be",
             ),
             ("registries: {r.example: {tokenServer: 'ftp://x'}}", "tokenServer: url"),
+            ("reportPage: {listen: 'here'}", "invalid socket address"),
+            ("reportPage: {}", "listen"),
             ("verification: {intervalSeconds: 0}", "verification: seconds must lie"),
             (
                 "metricsSources: {d: {url: 'http://x', timeoutMilliseconds: 5}}",

@@ -13,6 +13,7 @@ mod evidence;
 mod figures;
 mod gate;
 mod gather;
+mod history;
 mod judged;
 mod log_back;
 mod notify;

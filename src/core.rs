@@ -2,6 +2,7 @@
 
 pub mod drill;
 pub mod gate;
+pub mod history;
 pub mod incident;
 pub mod judge;
 pub mod lease;

@@ -24,6 +24,8 @@ pub mod leader;
 #[cfg(feature = "operator")]
 pub mod meters;
 #[cfg(feature = "operator")]
+pub mod page;
+#[cfg(feature = "operator")]
 pub mod plugin;
 #[cfg(feature = "operator")]
 pub mod server;

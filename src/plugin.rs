@@ -8,10 +8,11 @@ mod cluster;
 mod colour;
 mod complete;
 mod gate;
-mod page;
+mod html;
+mod manual;
 pub mod print;
 
 pub use answer::answer;
 pub use cluster::{Cluster, PluginError};
 pub use complete::{COMPLETE, answer as completion};
-pub use page::page;
+pub use manual::manual;

@@ -1,5 +1,7 @@
 //! Health, readiness and the operator's own metrics over HTTP.
 
+pub mod reports;
+
 use std::{
     net::SocketAddr,
     sync::{

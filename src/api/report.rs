@@ -83,6 +83,8 @@ pub struct QualityReportStatus {
     /// The newest review that a snapshot was taken at, or that was over when the report began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reviewed_at: Option<Time>,
+    /// What its charts are drawn from.
+    pub history: crate::core::history::History,
     /// When this was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,

@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use quality_officer::{
-    config::Config,
+    config::{Config, ReportPage},
     controllers,
     core::lease::Terms,
     leader::{self, Candidate, Leadership, Lost},
@@ -243,6 +243,10 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
         ready: ready.clone(),
     };
     let serving = tokio::spawn(server::serve(listener, shown, stop.clone()));
+    let pages = match &config.report_page {
+        Some(page) => Some(serve_reports(page, &client, arguments.namespace.clone(), &stop).await?),
+        None => None,
+    };
     let signalled = stop.clone();
     tokio::spawn(async move {
         quality_officer::client::stop_signal().await;
@@ -262,6 +266,9 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     stop.cancel();
     campaign.end().await?;
     serving.await??;
+    if let Some(pages) = pages {
+        pages.await??;
+    }
     Ok(())
 }
 
@@ -310,4 +317,19 @@ fn stand(
     });
     let campaign = Campaign { done, task: Some(task) };
     Ok((leadership, campaign))
+}
+
+/// Starts the report pages on their own address.
+async fn serve_reports(
+    page: &ReportPage,
+    client: &kube::Client,
+    namespace: Option<String>,
+    stop: &CancellationToken,
+) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, String> {
+    let listener = server::bind(page.listen)
+        .await
+        .map_err(|error| format!("cannot serve the report pages on {}: {error}", page.listen))?;
+    tracing::info!(address = %page.listen, "report pages: /reports");
+    let serving = server::reports::serve(listener, client.clone(), namespace, stop.clone());
+    Ok(tokio::spawn(serving))
 }

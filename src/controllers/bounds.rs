@@ -160,6 +160,8 @@ mod tests {
             notes: vec![long(); 17],
             sections: (1..=14).map(section).collect(),
             last_line: long(),
+            // Bounded by itself, 16 KiB (core/history.rs).
+            history: crate::core::history::History::default(),
             reviewed_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
             updated_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
         }
@@ -170,7 +172,7 @@ mod tests {
         let mut status = largest();
         fit(&mut status);
         let bytes = serde_json::to_vec(&status).unwrap().len();
-        assert!((600_000..720_000).contains(&bytes), "{bytes} bytes");
+        assert!((600_000..760_000).contains(&bytes), "{bytes} bytes");
         let lists = [status.conditions.len(), status.findings.len(), status.notes.len()];
         assert_eq!((lists, status.quality.len(), status.sections.len()), ([16; 3], 100, 13));
     }

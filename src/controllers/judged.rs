@@ -11,11 +11,12 @@ use crate::{
         release::{made_by, made_for},
     },
     core::{
+        history::{self, History, Limits},
         incident::{ContainerImage, Trigger},
         judge::{self, Analysis, DesignEffects, Verdict},
         plan::Release,
         policy::Policy,
-        quality::Known,
+        quality::{Known, Quality},
         sample::{Coverage, Differ, Look, Unknown},
         stats::{StatsError, comparison::Comparison},
     },
@@ -70,6 +71,8 @@ pub struct Judged {
     pub load: Option<Load>,
     /// Whether that was measured.
     pub measured: bool,
+    /// The looks of this release and of those before it, for the report.
+    pub history: History,
     /// Why the last look had no evidence, in words.
     pub problem: Option<String>,
     /// Why there is no look at all yet: the source did not tell the release's history.
@@ -102,6 +105,7 @@ impl Judged {
             running: Vec::new(),
             load: None,
             measured: false,
+            history: History::default(),
             problem: None,
             unanswered: None,
             analysis,
@@ -189,8 +193,10 @@ impl Judged {
             // A count that the comparison refuses was refused by the judge too: nothing is lost here.
             let _ = comparison.look(old.n, old.bad, new.n, new.bad);
         }
-        self.analysis.look(look);
+        self.analysis.look(look.clone());
         let verdict = self.analysis.verdict();
+        let quantile = self.subject.policy.latency.map(|latency| latency.quantile);
+        self.history.look(&look, &verdict, quantile);
         if verdict.all_healthy() {
             self.healthy_since.get_or_insert(verdict.at);
         } else if verdict
@@ -211,6 +217,16 @@ impl Judged {
             }
         }
         verdict
+    }
+
+    /// The history as the report shows it, with the latencies of the newest window and what the evidence shows.
+    pub fn charted(&self, limits: &Limits, quality: Option<&Quality>) -> History {
+        let mut history = self.history.clone();
+        let latencies = self.analysis.latencies();
+        history.histogram = latencies.as_ref().map(history::buckets).unwrap_or_default();
+        history.limits = limits.clone();
+        history.evidence(quality);
+        history
     }
 
     /// End of the newest look.

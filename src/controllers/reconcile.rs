@@ -16,6 +16,7 @@ use crate::{
         evidence::Question,
         gate,
         gather::{Gathered, NotNow, gather},
+        history,
         judged::{Judged, Replicas, Subject, design_effects},
         log_back, notify, release, reporting, request,
         status::{self, NotReady},
@@ -163,7 +164,11 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
     let grid = grid(now, rules.interval, source.settle());
     let subject = subject(policy, &gathered, rules.clone(), metrics);
     if judged.as_ref().is_none_or(|judged| judged.subject != subject) {
-        *judged = Some(start(policy, &gathered, &source, subject, grid).await?);
+        let mut history = history::taken_up(context, policy, judged.take(), now.as_second()).await?;
+        let mut begun = start(policy, &gathered, &source, subject, grid).await?;
+        history::release_began(&mut history, &gathered, &begun);
+        begun.history = history;
+        *judged = Some(begun);
     }
     let Some(judged) = judged.as_mut() else {
         return Ok(Action::requeue(AGAIN));

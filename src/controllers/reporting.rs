@@ -1,5 +1,7 @@
 //! Reporting: what was seen of one policy, as the core's report. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -8,10 +10,11 @@ use crate::{
     api::{QualityPolicy, RollbackCheckpoint},
     controllers::gather::Gathered,
     core::{
+        history::Limits,
         judge::Verdict,
         plan::Candidate,
         policy::Policy,
-        quality::Known,
+        quality::{Known, Quality},
         report::{
             Material, Past, Rehearsal, Report, report,
             strict::{self, Full, Readiness, Section},
@@ -55,6 +58,10 @@ pub struct Reported {
     pub last_line: String,
     /// Its questions to a person.
     pub questions: Vec<String>,
+    /// What its charts are held against.
+    pub limits: Limits,
+    /// What the evaluation evidence amounts to.
+    pub quality: Option<Arc<Quality>>,
 }
 
 /// Makes both.
@@ -99,6 +106,11 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         sections,
         last_line,
         questions,
+        limits: Limits::of(seen.rules, seen.verdict),
+        quality: match seen.known {
+            Known::Judged { quality, .. } => Some(quality.clone()),
+            Known::Missing { .. } | Known::Pending => None,
+        },
     }
 }
 

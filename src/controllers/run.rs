@@ -32,6 +32,7 @@ use crate::{
         reconcile::{on_error, reconcile},
         verification,
     },
+    core::history::History,
     evidence::prometheus::Source,
     leader::Leadership,
     meters::{Meters, QueryLabels},
@@ -59,7 +60,7 @@ pub async fn run(
     let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, namespace, prune_replica_set);
     let (checkpoints, checkpoint_stream) = watched::<Guarded<RollbackCheckpoint>>(&client, namespace, prune);
     let (incidents, incident_stream) = watched::<Guarded<QualityIncident>>(&client, namespace, prune);
-    let (reports, report_stream) = watched::<Guarded<QualityReport>>(&client, namespace, prune);
+    let (reports, report_stream) = watched::<Guarded<QualityReport>>(&client, namespace, prune_report);
     let drills = Wiring::new(api(&client, namespace));
     let deployment_stream = drills.moved_by(deployment_stream);
     let incident_stream = drills.moved_by(incident_stream);
@@ -408,6 +409,14 @@ fn prune_meta(metadata: &mut ObjectMeta) {
 
 fn prune<K: Resource>(object: &mut K) {
     prune_meta(object.meta_mut());
+}
+
+/// A report's history is read when an analysis starts and belongs to the analysis from then on.
+fn prune_report(report: &mut Guarded<QualityReport>) {
+    prune(report);
+    if let Some(status) = report.0.as_mut().ok().and_then(|report| report.status.as_mut()) {
+        status.history = History::default();
+    }
 }
 
 /// Keeps names and images of containers: the rest of a pod template is not looked at.

@@ -180,7 +180,7 @@ pub async fn update(
         report: gathered.report.as_ref(),
         due,
     };
-    Ok(write_report(context, policy, &living, &status, reported, now).await? || wrote)
+    Ok(write_report(context, policy, &living, &status, judged, reported, now).await? || wrote)
 }
 
 fn release_status(judged: &Judged) -> ReleaseStatus {
@@ -290,6 +290,7 @@ async fn write_report(
     policy: &QualityPolicy,
     living: &Living<'_>,
     policy_status: &QualityPolicyStatus,
+    judged: &Judged,
     reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
@@ -327,9 +328,14 @@ async fn write_report(
         sections: reported.sections.clone(),
         last_line: reported.last_line.clone(),
         reviewed_at: old.reviewed_at.clone(),
+        // The cache holds none: it counts for nothing here.
+        history: old.history.clone(),
         updated_at: old.updated_at.clone(),
     };
     bounds::fit(&mut status);
+    if !living.due.is_empty() {
+        status.history = judged.charted(&reported.limits, reported.quality.as_deref());
+    }
     let taken = take(context, policy, &living.due, &mut status, now).await;
     let statuses = |status: &QualityReportStatus| {
         status
@@ -353,6 +359,7 @@ async fn write_report(
     if living.due.is_empty() || status.reviewed_at.is_none() {
         status.reviewed_at = Some(living.due.reviewed.clone());
     }
+    status.history = judged.charted(&reported.limits, reported.quality.as_deref());
     status.updated_at = Some(Time(now));
     let mut changed = known.clone();
     changed.status = Some(status);

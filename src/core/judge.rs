@@ -18,7 +18,7 @@ use crate::core::{
     policy::Policy,
     quality::Known,
     sample::{Counts, Look, Reading, Unknown},
-    stats::{StatsError, sequential},
+    stats::{StatsError, histogram::Histogram, sequential},
 };
 
 pub use baseline::{BLOCK_SECONDS, HISTORY_SECONDS, design_effects};
@@ -190,6 +190,11 @@ impl Analysis {
             .triggers
             .extend(objective.map(|objective| compliance::verdict(objective, known, self.started)));
         verdict
+    }
+
+    /// The latencies of the window that the figures are from.
+    pub fn latencies(&self) -> Option<Histogram> {
+        latency::merged(self.window.iter())
     }
 
     /// What the looks so far say.

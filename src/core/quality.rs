@@ -5,6 +5,7 @@
 
 mod bottleneck;
 mod calibration;
+mod charts;
 mod compliance;
 mod conflicts;
 mod consistency;
@@ -18,6 +19,7 @@ pub mod trace;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+pub use charts::{Charts, DayMean};
 pub use row::{Effect, Limit, Row, Section, Unit};
 
 use self::evidence::{Bundle, Dataset, File};
@@ -139,6 +141,8 @@ pub struct Quality {
     pub notes: Vec<String>,
     /// Where the time of the profiled run went, as folded stacks for a flame graph.
     pub stacks: Vec<(String, u64)>,
+    /// Series behind the judgements.
+    pub charts: Charts,
     /// The data that the release's run was evaluated on, where its files agree.
     pub dataset: Option<Dataset>,
 }
@@ -230,6 +234,7 @@ pub fn judge(objectives: &Objectives, current: &Bundle, baseline: &Bundle) -> Qu
         rows,
         notes,
         stacks,
+        charts: charts::charts(&current, objectives.drift.as_ref()),
         dataset,
     }
 }

@@ -88,6 +88,12 @@ async fn reports(cluster: &Cluster, name: Option<&str>, output: Output) -> Resul
     };
     let joined = |print: fn(&QualityReport) -> String| reports.iter().map(print).collect::<Vec<_>>().join("\n");
     match output {
+        Output::Html => match <[QualityReport; 1]>::try_from(reports) {
+            Ok([report]) if name.is_some() => cluster.page(report).await,
+            _ => Err(PluginError::Refused(
+                "name one policy: a page shows one report".to_owned(),
+            )),
+        },
         Output::Text | Output::Markdown if reports.is_empty() => {
             Ok("No report: is there a policy in this namespace, and does the operator run?\n".to_owned())
         }
@@ -104,6 +110,9 @@ async fn snapshot(cluster: &Cluster, policy: &str, at: &str, output: Output) -> 
         let snapshots = cluster.snapshots(policy).await?;
         return match output {
             Output::Text | Output::Markdown => Ok(print::snapshots(&snapshots)),
+            Output::Html => Err(PluginError::Refused(
+                "a page shows one snapshot: name it in --at".to_owned(),
+            )),
             Output::Json => printed(print::json(&snapshots, false)),
             Output::Yaml => printed(print::yaml(&snapshots, false)),
         };
@@ -118,6 +127,7 @@ async fn snapshot(cluster: &Cluster, policy: &str, at: &str, output: Output) -> 
     match output {
         Output::Text => Ok(print::snapshot(&snapshot)),
         Output::Markdown => Ok(print::markdown(&print::as_report(&snapshot))),
+        Output::Html => cluster.page(print::as_report(&snapshot)).await,
         Output::Json => printed(print::json(&[snapshot], true)),
         Output::Yaml => printed(print::yaml(&[snapshot], true)),
     }

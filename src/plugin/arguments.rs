@@ -58,6 +58,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         kubectl quality report ranker                        # verdict, SLOs, findings\n  \
         kubectl quality report ranker -o markdown            # the strict report, thirteen sections\n  \
+        kubectl quality report ranker -o html > ranker.html  # one page with charts\n  \
         kubectl quality report ranker --at list              # its snapshots: one a review, one an incident\n  \
         kubectl quality report ranker --at ranker-20261124-0000")]
     Report {
@@ -66,7 +67,7 @@ pub enum Command {
         /// A snapshot of the report in place of the living one; `list` shows which there are.
         #[arg(long, value_name = "SNAPSHOT|list", requires = "policy")]
         at: Option<String>,
-        /// How it is printed: `markdown` is the strict report.
+        /// How it is printed: `markdown` is the strict report, `html` one page with charts, of one policy.
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
@@ -202,6 +203,8 @@ pub enum Output {
     Text,
     /// The strict report.
     Markdown,
+    /// One page with charts, of one policy.
+    Html,
     /// The object.
     Json,
     /// The object.

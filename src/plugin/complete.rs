@@ -268,7 +268,10 @@ mod tests {
         assert_eq!(at("report ranker --at "), Wanted::Snapshot("ranker".into()));
         assert_eq!(at("import -f "), Wanted::File);
         assert_eq!(at("rollback ranker --reason "), Wanted::Nothing);
-        assert_eq!(words(at("report ranker -o ")), ["text", "markdown", "json", "yaml"]);
+        assert_eq!(
+            words(at("report ranker -o ")),
+            ["text", "markdown", "html", "json", "yaml"]
+        );
         assert!(words(at("rollback --")).contains(&"--reason".to_owned()));
         assert_eq!(words(at("completion ")).len(), 5);
     }

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The plugin's page of the documentation, made from its `--help`: one source for both.
 
 use std::fmt::Write;
@@ -49,4 +50,38 @@ fn section(text: &mut String, command: &mut clap::Command, title: &str) {
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     // Writing to a String cannot fail.
     let _ = write!(text, "\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim());
+=======
+//! `kubectl quality report NAME -o html`: the records of one policy, for the page.
+
+use kube::api::ListParams;
+
+use super::{Cluster, PluginError};
+use crate::page::{self, Records};
+
+/// More records of a kind make no page.
+const MOST: u32 = 500;
+
+impl Cluster {
+    /// The report of a policy as one HTML page.
+    pub async fn page(&self, name: &str) -> Result<String, PluginError> {
+        let records = Records {
+            report: self.get(name).await?,
+            incidents: self.of_namespace().await?,
+            drills: self.of_namespace().await?,
+            checkpoints: self.of_namespace().await?,
+        };
+        Ok(page::page(&records))
+    }
+
+    async fn of_namespace<K>(&self) -> Result<Vec<K>, PluginError>
+    where
+        K: kube::Resource<DynamicType = (), Scope = super::Namespaced>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let list = self.api::<K>().list(&ListParams::default().limit(MOST)).await;
+        Ok(list.map_err(|error| self.failed::<K>("list", "", error))?.items)
+    }
+>>>>>>> page
 }

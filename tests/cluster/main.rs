@@ -13,6 +13,7 @@ mod leader;
 mod modes;
 mod monitoring;
 mod notifications;
+mod page;
 mod plugin;
 mod presets;
 mod proxy;

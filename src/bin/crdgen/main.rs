@@ -61,6 +61,6 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, String)>, Box<dyn std::error::Er
         let text = serde_json::to_string_pretty(&schema)?;
         files.push((folder.join("schemas").join(name), format!("{text}\n")));
     }
-    files.push((folder.join("docs/PLUGIN.md"), plugin::page()));
+    files.push((folder.join("docs/PLUGIN.md"), plugin::manual()));
     Ok(files)
 }

@@ -81,6 +81,7 @@ mod tests {
                 rows: vec![row],
                 notes: Vec::new(),
                 stacks: Vec::new(),
+                charts: crate::core::quality::Charts::default(),
                 dataset: None,
             }),
             completed: Some(50),

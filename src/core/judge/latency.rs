@@ -124,25 +124,7 @@ impl LatencyJudge {
 
     /// The quantile itself, seconds: an interpolated point with the order-statistic interval on the edges.
     fn quantile<'a>(&self, looks: impl Iterator<Item = &'a Look>, since: Option<i64>) -> Option<Estimate> {
-        let mut edges: Option<&[f64]> = None;
-        let mut total: Vec<f64> = Vec::new();
-        for histogram in looks
-            .filter(|look| since.is_none_or(|onset| look.at > onset))
-            .filter_map(|look| look.latency.as_ref().ok())
-        {
-            if edges.is_some_and(|edges| edges != &*histogram.edges) {
-                total.clear();
-            }
-            edges = Some(&histogram.edges);
-            total.resize(histogram.cumulative.len(), 0.0);
-            total
-                .iter_mut()
-                .zip(&histogram.cumulative)
-                .for_each(|(sum, count)| *sum += count);
-        }
-        let buckets = edges?.iter().copied().zip(total).collect();
-        Histogram::new(buckets)
-            .ok()?
+        merged(looks.filter(|look| since.is_none_or(|onset| look.at > onset)))?
             .quantile(self.latency.quantile, self.design_effect)
             .ok()
     }
@@ -187,6 +169,25 @@ impl LatencyJudge {
             (false, _) => text,
         }
     }
+}
+
+/// The latencies of several looks together: of the newest layout, where the edges changed in between.
+pub fn merged<'a>(looks: impl Iterator<Item = &'a Look>) -> Option<Histogram> {
+    let mut edges: Option<&[f64]> = None;
+    let mut total: Vec<f64> = Vec::new();
+    for histogram in looks.filter_map(|look| look.latency.as_ref().ok()) {
+        if edges.is_some_and(|edges| edges != &*histogram.edges) {
+            total.clear();
+        }
+        edges = Some(&histogram.edges);
+        total.resize(histogram.cumulative.len(), 0.0);
+        total
+            .iter_mut()
+            .zip(&histogram.cumulative)
+            .for_each(|(sum, count)| *sum += count);
+    }
+    let buckets = edges?.iter().copied().zip(total).collect();
+    Histogram::new(buckets).ok()
 }
 
 /// Where a histogram with these edges lets the objective be judged.

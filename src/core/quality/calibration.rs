@@ -129,7 +129,7 @@ fn drifted(now: &CalibrationData, before: &CalibrationData, seed: &Seed) -> Resu
     calibration::ece_drift(&bins(now)?, &bins(before)?, seed)
 }
 
-fn bins(data: &CalibrationData) -> Result<Vec<Bin>, StatsError> {
+pub(super) fn bins(data: &CalibrationData) -> Result<Vec<Bin>, StatsError> {
     match data {
         CalibrationData::Predictions(predictions) => {
             let (confidences, correct) = split(predictions);

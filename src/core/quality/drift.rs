@@ -94,7 +94,7 @@ fn correlated(mut row: Row, objective: &DriftObjective, points: &[Point]) -> Row
 }
 
 /// Means by the hour since the epoch, weighted by n.
-fn hourly(points: &[Point]) -> BTreeMap<i64, f64> {
+pub(super) fn hourly(points: &[Point]) -> BTreeMap<i64, f64> {
     let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
     for point in points.iter().filter(|point| point.n > 0) {
         let sum = sums.entry(point.at.div_euclid(HOUR)).or_default();

@@ -226,7 +226,7 @@ impl Histogram {
     }
 
     /// Prometheus' `histogram_quantile`: linear inside the bucket, the largest finite edge in +Inf.
-    fn interpolated(&self, q: f64) -> f64 {
+    pub fn interpolated(&self, q: f64) -> f64 {
         let rank = q * self.total();
         let bucket = self.bucket_of(rank);
         if bucket + 1 == self.edges.len() {

@@ -66,6 +66,7 @@ fn known() -> Known {
             rows: rows.into(),
             notes: Vec::new(),
             stacks: Vec::new(),
+            charts: crate::core::quality::Charts::default(),
             dataset: None,
         }),
         completed: None,
@@ -401,6 +402,7 @@ fn with_rows(rows: Vec<Row>) -> Known {
             notes: Vec::new(),
             stacks: Vec::new(),
             dataset: None,
+            charts: crate::core::quality::Charts::default(),
         }),
         completed: None,
     }

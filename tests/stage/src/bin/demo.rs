@@ -10,7 +10,8 @@ use std::{
 
 use bed::{Endpoints, Mlflow};
 use quality_officer::api::{
-    IncidentState, QualityIncident, QualityPolicy, RUN_ANNOTATION, RecoveryDrill, RollbackCheckpoint, Trigger,
+    IncidentState, QualityIncident, QualityPolicy, QualityReport, RUN_ANNOTATION, RecoveryDrill, RollbackCheckpoint,
+    Trigger,
 };
 use serde_json::json;
 use stage::{Node, Operator, OperatorOptions, Space, StageError, Tracking, install};
@@ -88,6 +89,9 @@ async fn run() -> Result<(), StageError> {
         eprintln!("\n{error}\nThe operator's log ends with:\n{}", operator.log_tail());
     }
     result?;
+    if let Some(folder) = std::env::var_os("RECORDS") {
+        records(&space, std::path::Path::new(&folder)).await?;
+    }
     let memory = operator.memory().map_or(0.0, |bytes| bytes as f64 / f64::from(1 << 20));
     tell.step(&format!("Done. The operator uses {memory:.0} MiB."));
     if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
@@ -95,6 +99,31 @@ async fn run() -> Result<(), StageError> {
     }
     drop(load);
     Ok(())
+}
+
+/// Writes the records that a report page is made from, a file a kind; secrets are in none of them.
+async fn records(space: &Space, folder: &std::path::Path) -> Result<(), StageError> {
+    std::fs::create_dir_all(folder).map_err(StageError::io("make the folder of the records"))?;
+    let write = |name: &str, text: Result<String, serde_json::Error>| {
+        let text = text.map_err(|error| StageError::Unexpected(error.to_string()))?;
+        std::fs::write(folder.join(name), text).map_err(StageError::io(format!("write {name}")))
+    };
+    write(
+        "reports.json",
+        serde_json::to_string_pretty(&space.all::<QualityReport>().await?),
+    )?;
+    write(
+        "incidents.json",
+        serde_json::to_string_pretty(&space.all::<QualityIncident>().await?),
+    )?;
+    write(
+        "drills.json",
+        serde_json::to_string_pretty(&space.all::<RecoveryDrill>().await?),
+    )?;
+    write(
+        "checkpoints.json",
+        serde_json::to_string_pretty(&space.all::<RollbackCheckpoint>().await?),
+    )
 }
 
 /// The way back is tried out before it is needed.

@@ -96,9 +96,8 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         )?
     };
     let checkpoints = &spec.checkpoints;
-    let register_after = checkpoints.register_after.seconds().at("checkpoints.registerAfter")?;
-    within(
-        register_after,
+    let register_after = within(
+        checkpoints.register_after.seconds().at("checkpoints.registerAfter")?,
         1.0,
         DAY,
         "checkpoints.registerAfter",

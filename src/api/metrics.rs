@@ -36,7 +36,7 @@ impl Default for Metrics {
 pub enum Preset {
     /// The names of the usual client libraries: `http_requests_total{code}`, `http_request_duration_seconds`, `http_requests_in_flight`.
     Http,
-    /// vLLM's OpenAI server: `vllm:e2e_request_latency_seconds`, `http_requests_total{method="POST",status}`, `vllm:num_requests_running` and `_waiting`.
+    /// The OpenAI server of `vLLM`: `vllm:e2e_request_latency_seconds`, `http_requests_total{method="POST",status}`, `vllm:num_requests_running` and `_waiting`.
     Vllm,
     /// NVIDIA Triton: `nv_inference_request_success` and `_failure`, `nv_inference_pending_request_count`; latency from `nv_inference_first_response_histogram_ms`, with `--metrics-config histogram_latencies=true`.
     Triton,

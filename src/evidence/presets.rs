@@ -85,7 +85,7 @@ impl MetricSet {
         }
     }
 
-    /// vLLM's OpenAI server: the engine times requests, the HTTP layer counts them and their status. An engine counts a
+    /// The OpenAI server of `vLLM`: the engine times requests, the HTTP layer counts them and their status. An engine counts a
     /// request as a success whatever ended it, so failures are the HTTP layer's.
     fn vllm() -> Self {
         let posted = || Series::plain("http_requests_total").matching("method", "=", "POST");

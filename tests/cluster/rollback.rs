@@ -64,6 +64,35 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
         incident.spec.reason
     );
 
+    the_story_is_told(&scene).await;
+    let line = scene.space.kubectl(&["get", "qualityreports"]).unwrap();
+    let heads: Vec<&str> = line.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        heads,
+        [
+            "NAME",
+            "VERDICT",
+            "SLOS",
+            "ROLLBACK",
+            "P95",
+            "RPS",
+            "ERRORS",
+            "COMPLIANCE",
+            "INCIDENT",
+            "AGE"
+        ]
+    );
+    let after = scene.report("recovered", |report| {
+        report
+            .status
+            .as_ref()
+            .is_some_and(|status| status.verdict == "HEALTHY" && status.slos == "5/6")
+    });
+    assert_eq!(after.await.status.unwrap().incident, incident.metadata.name.unwrap());
+}
+
+/// By Events on the policy and on the Deployment.
+async fn the_story_is_told(scene: &Scene) {
     for (kind, name) in [("Deployment", "ranker"), ("QualityPolicy", "ranker")] {
         // An Event follows the status that it tells of.
         let read = || scene.space.event_reasons(kind, name);
@@ -90,30 +119,6 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
             "{kind}"
         );
     }
-    let line = scene.space.kubectl(&["get", "qualityreports"]).unwrap();
-    let heads: Vec<&str> = line.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(
-        heads,
-        [
-            "NAME",
-            "VERDICT",
-            "SLOS",
-            "ROLLBACK",
-            "P95",
-            "RPS",
-            "ERRORS",
-            "COMPLIANCE",
-            "INCIDENT",
-            "AGE"
-        ]
-    );
-    let after = scene.report("recovered", |report| {
-        report
-            .status
-            .as_ref()
-            .is_some_and(|status| status.verdict == "HEALTHY" && status.slos == "5/6")
-    });
-    assert_eq!(after.await.status.unwrap().incident, incident.metadata.name.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

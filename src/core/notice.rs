@@ -132,6 +132,8 @@ const FOR_THE_DECISION: i64 = 10;
 pub struct IncidentFacts {
     /// Where it stands.
     pub state: IncidentState,
+    /// A person asked for it: nothing was breached, and who asked has the answer.
+    pub requested: bool,
     /// When it was opened, unix seconds.
     pub opened: i64,
     /// The Deployment was changed.
@@ -146,7 +148,7 @@ pub struct IncidentFacts {
 pub fn of_incident(route: &Route, incident: IncidentFacts, told: &[Told], now: i64) -> Vec<Kind> {
     let sustained = incident.escalated || incident.state == IncidentState::Ineffective;
     let happened: Vec<Kind> = [
-        (true, Kind::Breach),
+        (!incident.requested, Kind::Breach),
         (incident.rolled_back, Kind::RolledBack),
         (sustained, Kind::Sustained),
     ]

@@ -12,9 +12,9 @@ use quality_officer::{
     core::history::{Field, Point},
 };
 use serde_json::json;
-use stage::OperatorOptions;
+use stage::{Behaviour, OperatorOptions};
 
-use crate::scene::{Scene, bad, quick, space};
+use crate::scene::{Scene, bad, image, quick, space};
 
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -114,7 +114,9 @@ async fn a_report_is_a_page_and_its_history_outlives_the_operator() {
 
     scene.operator.restart().unwrap();
     // A second breach within the cooldown is what makes the report move at once.
-    scene.ship(&bad()).await;
+    scene.service.behave(&image('c'), Behaviour::FAILING);
+    scene.gate("RollbackReady").await;
+    scene.ship(&image('c')).await;
     let second = scene.second_incident(IncidentState::Halted).await;
     let after = scene
         .report("the second incident is on the report", |report| {

@@ -175,6 +175,14 @@ async fn a_person_goes_back_is_told_so_and_a_second_time_waits_for_the_cooldown(
             .collect();
         assert_eq!(own, story, "{kind}: {reasons:?}");
     }
+    // What was taken away stays away until a person lets it in again.
+    let (back, text) = quality(
+        &scene,
+        &["rollback", "ranker", "--to", &second, "--reason", "wrong prices"],
+    );
+    assert!(!back && text.contains("is quarantined by incident ranker-"), "{text}");
+    let told = said(&scene, &["release", "ranker", "--image", &image('c')]);
+    assert!(told.contains("released"), "{told}");
     // The same words again are another request; within the cooldown it waits for a second word.
     let told = said(
         &scene,

@@ -33,6 +33,7 @@ pub fn facts(incident: &QualityIncident) -> IncidentFacts {
     let status = incident.status.as_ref();
     IncidentFacts {
         state: status.map(|status| status.state).unwrap_or_default(),
+        requested: incident.spec.trigger == crate::core::incident::Trigger::Requested,
         opened: seconds(incident.creation_timestamp().as_ref()).unwrap_or(0),
         rolled_back: status.is_some_and(|status| status.patched_at.is_some()),
         escalated: escalated(incident).is_some(),

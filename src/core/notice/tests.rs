@@ -13,6 +13,7 @@ fn route(on: &[Kind]) -> Route {
 fn facts(state: IncidentState) -> IncidentFacts {
     IncidentFacts {
         state,
+        requested: false,
         opened: NOW - 60,
         rolled_back: matches!(
             state,
@@ -74,6 +75,23 @@ fn a_breach_waits_a_moment_for_the_decision_and_no_longer() {
     };
     assert_eq!(of_incident(&all, opened(9), &[], NOW), []);
     assert_eq!(of_incident(&all, opened(10), &[], NOW), [Kind::Breach]);
+}
+
+#[test]
+fn a_rollback_that_a_person_asked_for_is_told_as_a_rollback_and_not_as_a_breach() {
+    let all = route(&Kind::ALL);
+    let asked_for = |state| IncidentFacts {
+        requested: true,
+        ..facts(state)
+    };
+    assert_eq!(
+        of_incident(&all, asked_for(IncidentState::AwaitingApproval), &[], NOW),
+        []
+    );
+    assert_eq!(
+        of_incident(&all, asked_for(IncidentState::Verifying), &[], NOW),
+        [Kind::RolledBack]
+    );
 }
 
 #[test]

@@ -203,7 +203,9 @@ fn alarm(policy: &Policy, verdict: &Verdict) -> Option<(Trigger, Severity, i64)>
         return Some((winner.trigger, Severity::Rollback, began.unwrap_or(verdict.at)));
     }
     if let Some(compliance) = verdict.compliance().filter(|verdict| verdict.in_breach()) {
-        return Some((Trigger::Compliance, Severity::Rollback, onset(compliance, verdict.at)));
+        // A run is judged as soon as the release is there, which may be before its first look.
+        let began = onset(compliance, verdict.at).min(verdict.at);
+        return Some((Trigger::Compliance, Severity::Rollback, began));
     }
     if let Some(since) = verdict.blind_since {
         let severity = if policy.roll_back_on_blind {

@@ -39,6 +39,17 @@ fn a_drop_asks_for_a_rollback_as_any_breach_and_names_itself() {
 }
 
 #[test]
+fn a_breach_that_is_judged_before_the_first_look_of_its_release_did_not_begin_after_it_was_detected() {
+    let mut early = answers(State::Breach);
+    let at = early.at;
+    early.triggers.last_mut().unwrap().onset = Some(at + 2);
+    let Plan::Open(new) = plan(&policy(), &early, &observed()) else {
+        panic!("no incident")
+    };
+    assert_eq!(new.onset, at);
+}
+
+#[test]
 fn a_breach_of_the_metrics_goes_before_one_of_the_answers() {
     let mut both = answers(State::Breach);
     both.triggers[0] = failing().triggers[0].clone();

@@ -182,7 +182,7 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
     nothing_is_left(&scene).await;
     assert_eq!(serving(&scene).await, before, "what serves was not touched");
     for (kind, name) in [("Deployment", "ranker"), ("QualityPolicy", "ranker")] {
-        let reasons = scene.space.event_reasons(kind, name).await.unwrap();
+        let reasons = scene.events_with(kind, name, "DrillPassed").await;
         let told = reasons.iter().filter(|reason| *reason == "DrillPassed").count();
         assert_eq!(told, 1, "{kind}: {reasons:?}");
     }
@@ -236,8 +236,7 @@ async fn a_quota_that_is_too_small_ends_a_drill_in_the_api_servers_words() {
         nothing_is_left(&scene).await;
     }
     assert_eq!(serving(&scene).await, before);
-    let reasons = scene.space.event_reasons("Deployment", "ranker").await.unwrap();
-    assert!(reasons.contains(&"DrillAborted".to_owned()), "{reasons:?}");
+    scene.events_with("Deployment", "ranker", "DrillAborted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,8 +344,7 @@ async fn a_drill_over_its_objective_puts_the_way_back_at_risk_until_one_passes()
             .any(|finding| finding.contains("the last drill, late, failed")),
         "{findings:?}"
     );
-    let reasons = scene.space.event_reasons("QualityPolicy", "ranker").await.unwrap();
-    assert!(reasons.contains(&"DrillFailed".to_owned()), "{reasons:?}");
+    scene.events_with("QualityPolicy", "ranker", "DrillFailed").await;
     scene.edit(&json!({"recovery": {"rto": "10m"}}));
     ask(&scene, "in-time", DrillMode::Shadow);
     assert_eq!(result(&finished(&scene, "in-time").await).0, "Passed");

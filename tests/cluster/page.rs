@@ -68,14 +68,16 @@ async fn a_report_is_a_page_and_its_history_outlives_the_operator() {
     let name = incident.metadata.name.clone().unwrap();
     let before = scene
         .report("the history shows the breach", |report| {
-            points(report)
-                .iter()
-                .any(|point| point.get(Field::Errors).is_some_and(|errors| errors > 1.0))
+            let history = report.status.as_ref().map(|status| &status.history);
+            history.is_some_and(|history| !history.histogram.is_empty())
+                && points(report)
+                    .iter()
+                    .any(|point| point.get(Field::Errors).is_some_and(|errors| errors > 1.0))
         })
         .await;
     let status = before.status.clone().unwrap();
     assert!(status.history.releases.len() >= 2, "{:?}", status.history.releases);
-    assert!(!status.history.histogram.is_empty() && status.history.limits.latency == "505");
+    assert_eq!(status.history.limits.latency, "505");
 
     let page = ask(address, "GET", "/reports/page/ranker");
     let (head, body) = page.split_once("\r\n\r\n").unwrap();

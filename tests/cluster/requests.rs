@@ -167,7 +167,7 @@ async fn a_person_goes_back_is_told_so_and_a_second_time_waits_for_the_cooldown(
     assert!(told.starts_with("accepted: incident ranker-"), "{told}");
     done_once(&scene, begin, "asked").await;
     for kind in ["QualityPolicy", "Deployment"] {
-        let reasons = scene.space.event_reasons(kind, "ranker").await.unwrap();
+        let reasons = scene.events_with(kind, "ranker", "Recovered").await;
         let story = ["RollbackRequested", "RolledBack", "Recovered"];
         let own: Vec<_> = reasons
             .iter()

@@ -94,14 +94,7 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
 /// By Events on the policy and on the Deployment.
 async fn the_story_is_told(scene: &Scene) {
     for (kind, name) in [("Deployment", "ranker"), ("QualityPolicy", "ranker")] {
-        // An Event follows the status that it tells of.
-        let read = || scene.space.event_reasons(kind, name);
-        let is_told = |reasons: &Vec<String>| reasons.iter().any(|reason| reason == "Recovered");
-        let reasons = scene
-            .space
-            .poll("the end is told", std::time::Duration::from_secs(20), read, is_told)
-            .await
-            .unwrap();
+        let reasons = scene.events_with(kind, name, "Recovered").await;
         let told: Vec<&str> = reasons
             .iter()
             .map(String::as_str)

@@ -303,6 +303,15 @@ impl Scene {
             .collect()
     }
 
+    /// Reasons of the Events about an object, once this one is among them: an Event follows the status that it tells of.
+    pub async fn events_with(&self, kind: &str, name: &str, reason: &str) -> Vec<String> {
+        let what = format!("{kind} {name} has an Event {reason}");
+        let read = || self.space.event_reasons(kind, name);
+        let told = |reasons: &Vec<String>| reasons.iter().any(|told| told == reason);
+        let found = self.space.poll(&what, Duration::from_secs(20), read, told).await;
+        found.unwrap_or_else(|error| panic!("{error}\n{}", self.operator.log_tail()))
+    }
+
     /// The policy, once its condition `kind` has this reason.
     pub async fn condition(&self, kind: &str, reason: &str) -> QualityPolicy {
         self.condition_of("ranker", kind, reason).await

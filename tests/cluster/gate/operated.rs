@@ -57,6 +57,12 @@ async fn events(scene: &Scene) -> Vec<String> {
     reasons
 }
 
+/// As [`events`], once this one is among them.
+async fn events_with(scene: &Scene, reason: &str) -> Vec<String> {
+    scene.events_with("Deployment", "ranker", reason).await;
+    events(scene).await
+}
+
 fn plugin(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
         .args(arguments)
@@ -93,7 +99,10 @@ async fn a_loop_that_reapplies_the_bad_release_changes_nothing_until_a_person_re
     );
     scene.gate("RollbackReady").await;
     let name = incident.metadata.name.unwrap();
-    let before = (events(&scene).await, scene.space.all::<QualityPolicy>().await.unwrap());
+    let before = (
+        events_with(&scene, "Recovered").await,
+        scene.space.all::<QualityPolicy>().await.unwrap(),
+    );
     for force in [true, false] {
         let answers = reapplied(&scene.space, &bad_in_git, force, 4).await;
         let words = if force {
@@ -131,7 +140,7 @@ async fn a_loop_that_reapplies_the_bad_release_changes_nothing_until_a_person_re
         "{text}"
     );
     assert!(status(&scene).await.quarantine.is_empty());
-    assert!(events(&scene).await.contains(&"ImageReleased".to_owned()));
+    events_with(&scene, "ImageReleased").await;
     // It stays released, and what is shipped again is judged again.
     scene.operator.restart().unwrap();
     scene.looks(2.0).await;
@@ -170,7 +179,7 @@ async fn with_the_gate_off_a_loop_ends_halted_and_nothing_flips_back_and_forth()
         () = looping => {}
         _ = scene.incidents("an incident is halted", halted) => {}
     }
-    let before = (events(&scene).await, scene.revision().await);
+    let before = (events_with(&scene, "RollbackHalted").await, scene.revision().await);
     assert_eq!(before.1, "4", "shipped, rolled back, shipped again by the loop");
     reapplied(&scene.space, &bad_in_git, true, 4).await;
     assert_eq!((events(&scene).await, scene.revision().await), before);

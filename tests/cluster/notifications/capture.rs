@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
     serve::Listener,
 };
@@ -171,6 +171,10 @@ impl Drop for Capture {
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    // Another test's look for a free port.
+    if request.method() == Method::GET {
+        return answer(StatusCode::METHOD_NOT_ALLOWED, "only what is posted is kept");
+    }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
     let rule = shared.rule.lock().unwrap().clone();

@@ -161,11 +161,21 @@ impl Operator {
             .sum()
     }
 
-    /// Its resident memory, bytes.
+    /// Its resident memory, bytes: the program's own pages among it.
     pub fn memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The resident memory that it allocated, bytes.
+    pub fn allocated(&self) -> Option<u64> {
+        self.status("RssAnon:")
+    }
+
+    /// A line of its status, in bytes.
+    fn status(&self, field: &str) -> Option<u64> {
         let id = self.child.as_ref()?.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         line.trim()
             .split(' ')
             .next()?

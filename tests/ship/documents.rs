@@ -38,6 +38,7 @@ const NO_REASONS: &[&str] = &[
     "OOMKilled",
     "OOMKilling",
     "PodScheduled",
+    "PointText",
     "ProfilerStep",
     "QualityIncident",
     "QualityReport",

@@ -1,6 +1,8 @@
 //! The connection to the API server, and the signals that end the process.
 
-use kube::{Client, Config};
+use kube::{Client, Config, api::PostParams};
+
+use crate::api::FIELD_MANAGER;
 
 /// One TLS provider for the whole process.
 pub fn install_crypto() {
@@ -31,6 +33,14 @@ pub async fn config() -> Result<Config, ConnectError> {
     // long after it was decided on.
     config.default_retry = false;
     Ok(config)
+}
+
+/// The parameters of every creation and replacement.
+pub fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.

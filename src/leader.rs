@@ -18,7 +18,6 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config,
-    api::PostParams,
     client::{Body, ClientBuilder},
     core::ObjectMeta,
 };
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
-    api::FIELD_MANAGER,
+    client::post,
     core::lease::{Record, Seen, Step, Terms, evaluate},
 };
 
@@ -228,13 +227,9 @@ impl Candidate {
         let step = evaluate(self.seen.as_ref(), &self.identity, now);
         let lease = match step {
             Step::StandBy => return Ok(step),
-            Step::Create => self.leases.create(&parameters(), &self.written(step)).await,
+            Step::Create => self.leases.create(&post(), &self.written(step)).await,
             // The resourceVersion that was read goes with it: of two that take it one is refused.
-            Step::Take | Step::Renew => {
-                self.leases
-                    .replace(&self.name, &parameters(), &self.written(step))
-                    .await
-            }
+            Step::Take | Step::Renew => self.leases.replace(&self.name, &post(), &self.written(step)).await,
         };
         match lease {
             Ok(_) => Ok(step),
@@ -253,7 +248,7 @@ impl Candidate {
         }
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
-        self.leases.replace(&self.name, &parameters(), &lease).await.map(drop)
+        self.leases.replace(&self.name, &post(), &lease).await.map(drop)
     }
 
     /// The Lease with this candidate in it.
@@ -290,13 +285,6 @@ fn record(lease: &Lease) -> Record {
         holder: spec.holder_identity.unwrap_or_default(),
         duration: seconds.unwrap_or(0).saturating_mul(1_000),
         renewed: spec.renew_time.map(|at| at.0.to_string()).unwrap_or_default(),
-    }
-}
-
-fn parameters() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
     }
 }
 

@@ -93,11 +93,7 @@ fn cut(text: &mut String, most: usize) {
     if text.len() <= most {
         return;
     }
-    let mut end = most - '…'.len_utf8();
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(text.floor_char_boundary(most - '…'.len_utf8()));
     text.push('…');
 }
 

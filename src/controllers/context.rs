@@ -11,18 +11,19 @@ use std::{
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::PostParams,
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::reflector::Store,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{FIELD_MANAGER, QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
+    api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
     controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, notify, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
+
+pub use crate::client::post;
 
 /// No call to the API server takes longer. kube has no read timeout of its own, and a write that fires long
 /// after it was decided on is worse than none.
@@ -125,14 +126,6 @@ pub enum Written {
     Taken,
     /// Somebody wrote before it, or the object is gone: what there is now is looked at again.
     Overtaken,
-}
-
-/// The parameters of every creation and replacement.
-pub fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
 }
 
 impl Context {

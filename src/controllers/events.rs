@@ -95,11 +95,7 @@ fn part(of: &[&str]) -> String {
 }
 
 fn cut(note: &str) -> String {
-    let mut end = note.len().min(NOTE_BYTES);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note[..end].to_owned()
+    note[..note.floor_char_boundary(NOTE_BYTES)].to_owned()
 }
 
 #[cfg(test)]

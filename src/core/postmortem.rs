@@ -305,11 +305,7 @@ fn cell(text: &str) -> String {
 
 fn cut(mut text: String) -> String {
     if text.len() > MOST_BYTES {
-        let mut end = MOST_BYTES;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(MOST_BYTES));
         text.push_str("\n\n(cut)\n");
     }
     text

@@ -1,12 +1,6 @@
 //! A person asks for a rollback: it is done once, by the rules of every rollback, or refused with its reason.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::http::Method;
 use futures::future::join_all;
@@ -17,7 +11,7 @@ use stage::{Behaviour, script};
 
 use crate::{
     plugin::{quality, said},
-    proxy::{Act, Asked},
+    proxy::Asked,
     restarts::{Fault, behind_a_proxy},
     scene::{Scene, good, image, policy},
 };
@@ -109,38 +103,11 @@ async fn survives((fault, write): (Fault, Write)) {
     let (proxy, mut scene) = behind_a_proxy(&namespace).await;
     ship_healthy(&scene).await;
     let begin = Timestamp::now();
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
-    proxy.rule(move |asked| {
-        if !write.is_it(asked) || mark.swap(true, Ordering::SeqCst) {
-            return Act::Forward;
-        }
-        match fault {
-            Fault::KilledBefore => Act::Swallow,
-            Fault::KilledAfter | Fault::AnswerLost => Act::LoseAnswer,
-            Fault::DeliveredTwice => Act::Twice,
-        }
-    });
+    let befallen = fault.at_the_first(&proxy, move |asked| write.is_it(asked));
     ask(&scene, "wrong prices");
-    let seen = || async { Ok(befallen.load(Ordering::SeqCst)) };
-    scene
-        .space
-        .poll(&case, Duration::from_secs(120), seen, |befallen| *befallen)
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
-    if fault == Fault::KilledAfter {
-        let taken = || async { Ok(is_taken(&scene, write).await) };
-        let what = format!("the API server takes the write: {case}");
-        scene
-            .space
-            .poll(&what, Duration::from_secs(30), taken, |taken| *taken)
-            .await
-            .unwrap();
-    }
-    if matches!(fault, Fault::KilledBefore | Fault::KilledAfter) {
-        scene.operator.kill();
-        scene.operator.restart().unwrap();
-    }
+    fault
+        .passes(&mut scene, &case, &befallen, async |scene| is_taken(scene, write).await)
+        .await;
     done_once(&scene, begin, &case).await;
 }
 

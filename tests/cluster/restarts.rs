@@ -74,6 +74,56 @@ pub enum Fault {
     DeliveredTwice,
 }
 
+impl Fault {
+    /// It befalls the first request that `is_it`; whether it has.
+    pub fn at_the_first(
+        self,
+        proxy: &Proxy,
+        is_it: impl Fn(&Asked) -> bool + Send + Sync + 'static,
+    ) -> Arc<AtomicBool> {
+        let befallen = Arc::new(AtomicBool::new(false));
+        let mark = befallen.clone();
+        proxy.rule(move |asked| {
+            if !is_it(asked) || mark.swap(true, Ordering::SeqCst) {
+                return Act::Forward;
+            }
+            match self {
+                Self::KilledBefore => Act::Swallow,
+                Self::KilledAfter | Self::AnswerLost => Act::LoseAnswer,
+                Self::DeliveredTwice => Act::Twice,
+            }
+        });
+        befallen
+    }
+
+    /// Waits until it befell, and for a write that is to be taken until it is; then kills the operator where that is the
+    /// fault, and starts it again.
+    pub async fn passes(
+        self,
+        scene: &mut Scene,
+        case: &str,
+        befallen: &AtomicBool,
+        taken: impl AsyncFn(&Scene) -> bool,
+    ) {
+        let befell = || async { Ok(befallen.load(Ordering::SeqCst)) };
+        let what = format!("the fault: {case}");
+        let poll = scene
+            .space
+            .poll(&what, Duration::from_secs(120), befell, |befell| *befell);
+        poll.await
+            .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
+        if self == Self::KilledAfter {
+            let taken = || async { Ok(taken(scene).await) };
+            let what = format!("the API server takes the write: {case}");
+            let poll = scene.space.poll(&what, Duration::from_secs(30), taken, |taken| *taken);
+            poll.await.unwrap();
+        }
+        if matches!(self, Self::KilledBefore | Self::KilledAfter) {
+            scene.operator.restart().unwrap();
+        }
+    }
+}
+
 /// A guarded release whose operator speaks to the API server through a proxy.
 pub async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let space = space(namespace).await;
@@ -95,47 +145,11 @@ async fn survives(fault: Fault, write: Write) {
     let case = format!("{fault:?} at {write:?}");
     let (proxy, mut scene) = behind_a_proxy(&namespace).await;
     let begin = Timestamp::now();
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
-    proxy.rule(move |asked| {
-        if !write.is_it(asked) || mark.swap(true, Ordering::SeqCst) {
-            return Act::Forward;
-        }
-        match fault {
-            Fault::KilledBefore => Act::Swallow,
-            Fault::KilledAfter | Fault::AnswerLost => Act::LoseAnswer,
-            Fault::DeliveredTwice => Act::Twice,
-        }
-    });
+    let befallen = fault.at_the_first(&proxy, move |asked| write.is_it(asked));
     scene.ship(&bad()).await;
-    scene
-        .space
-        .poll(
-            &format!("the fault: {case}"),
-            Duration::from_secs(120),
-            || async { Ok(befallen.load(Ordering::SeqCst)) },
-            |befallen| *befallen,
-        )
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
-    match fault {
-        Fault::KilledBefore => {
-            scene.operator.kill();
-            scene.operator.restart().unwrap();
-        }
-        Fault::KilledAfter => {
-            let taken = || async { Ok(is_taken(&scene, write).await) };
-            let what = format!("the API server takes the write: {case}");
-            scene
-                .space
-                .poll(&what, Duration::from_secs(30), taken, |taken| *taken)
-                .await
-                .unwrap();
-            scene.operator.kill();
-            scene.operator.restart().unwrap();
-        }
-        Fault::AnswerLost | Fault::DeliveredTwice => {}
-    }
+    fault
+        .passes(&mut scene, &case, &befallen, async |scene| is_taken(scene, write).await)
+        .await;
     ended_well(&scene, &case, begin).await;
 }
 

@@ -1,13 +1,5 @@
 //! Whatever befalls any write of a drill, it ends the same: one result, and nothing is left.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
 use axum::http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -18,7 +10,7 @@ use crate::{
     drills::{
         ALL, ask, finished, in_place, is_rollback, is_shadow, nothing_is_left, result, serving, state_of, states,
     },
-    proxy::{Act, Asked, Proxy},
+    proxy::{Asked, Proxy},
     restarts::{Fault, behind_a_proxy},
     scene::Scene,
 };
@@ -109,34 +101,15 @@ impl Write {
 
 async fn befall(fault: Fault, write: Write, drill: &str, mode: DrillMode, proxy: &Proxy, scene: &mut Scene) {
     let case = format!("{fault:?} at {write:?} of {drill}");
-    let befallen = Arc::new(AtomicBool::new(false));
-    let (mark, name) = (befallen.clone(), drill.to_owned());
-    proxy.rule(move |asked| {
-        if !write.is_it(&name, asked) || mark.swap(true, Ordering::SeqCst) {
-            return Act::Forward;
-        }
-        match fault {
-            Fault::KilledBefore => Act::Swallow,
-            Fault::KilledAfter | Fault::AnswerLost => Act::LoseAnswer,
-            Fault::DeliveredTwice => Act::Twice,
-        }
-    });
+    let name = drill.to_owned();
+    let befallen = fault.at_the_first(proxy, move |asked| write.is_it(&name, asked));
     let begin = Timestamp::now();
     ask(scene, drill, mode);
-    let befell = || async { Ok(befallen.load(Ordering::SeqCst)) };
-    let within = Duration::from_secs(120);
-    let poll = scene.space.poll(&case, within, befell, |befallen| *befallen).await;
-    poll.unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
-    match fault {
-        Fault::KilledBefore => scene.operator.restart().unwrap(),
-        Fault::KilledAfter => {
-            let taken = || async { Ok(write.is_taken(scene, drill).await) };
-            let what = format!("the API server takes the write: {case}");
-            scene.space.poll(&what, within, taken, |taken| *taken).await.unwrap();
-            scene.operator.restart().unwrap();
-        }
-        Fault::AnswerLost | Fault::DeliveredTwice => {}
-    }
+    fault
+        .passes(scene, &case, &befallen, async |scene| {
+            write.is_taken(scene, drill).await
+        })
+        .await;
     let ended = finished(scene, drill).await;
     assert_eq!(
         result(&ended),

@@ -165,19 +165,16 @@ async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
         !succeeded && text.contains("this cluster has no qualitypolicies: install the definitions"),
         "{text}"
     );
-    // Somebody with few rights.
-    let kubeconfig = stage::install::service_account_kubeconfig(&scene.space.endpoints, &scene.space.folder()).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
-        .args(["explain", "ranker", "-n", "kube-system"])
-        .env("KUBECONFIG", kubeconfig)
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
+    // Somebody with no rights.
+    scene.space.kubectl(&["create", "serviceaccount", "visitor"]).unwrap();
+    let (folder, namespace) = (scene.space.folder(), &scene.space.namespace);
+    let visitor = stage::install::account_kubeconfig(&scene.space.endpoints, &folder, namespace, "visitor").unwrap();
     let paused = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
-        .args(["pause", "ranker", "-n", &scene.space.namespace])
-        .env("KUBECONFIG", scene.space.folder().join("operator.kubeconfig"))
+        .args(["pause", "ranker", "-n", namespace])
+        .env("KUBECONFIG", visitor)
         .output()
         .unwrap();
+    assert!(!paused.status.success());
     let text = String::from_utf8(paused.stderr).unwrap();
     assert!(
         text.contains("you may not patch qualitypolicies in namespace plugin-errors"),

@@ -68,15 +68,17 @@ pub fn install_gate(endpoints: &Endpoints) -> Result<(), StageError> {
 
 /// A kubeconfig with the operator's own ServiceAccount and nothing else.
 pub fn service_account_kubeconfig(endpoints: &Endpoints, folder: &Path) -> Result<PathBuf, StageError> {
-    let output = endpoints.kubectl([
-        "create",
-        "token",
-        "quality-officer",
-        "-n",
-        "quality-officer",
-        "--duration",
-        "8h",
-    ])?;
+    account_kubeconfig(endpoints, folder, "quality-officer", "quality-officer")
+}
+
+/// A kubeconfig with this ServiceAccount and nothing else.
+pub fn account_kubeconfig(
+    endpoints: &Endpoints,
+    folder: &Path,
+    namespace: &str,
+    account: &str,
+) -> Result<PathBuf, StageError> {
+    let output = endpoints.kubectl(["create", "token", account, "-n", namespace, "--duration", "8h"])?;
     let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let authority = endpoints
         .certificate_authority
@@ -87,12 +89,12 @@ pub fn service_account_kubeconfig(endpoints: &Endpoints, folder: &Path) -> Resul
         None => serde_json::json!({"server": endpoints.api_server}),
     };
     let config = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "operator",
+        "apiVersion": "v1", "kind": "Config", "current-context": account,
         "clusters": [{"name": "local", "cluster": cluster}],
-        "users": [{"name": "quality-officer", "user": {"token": token}}],
-        "contexts": [{"name": "operator", "context": {"cluster": "local", "user": "quality-officer", "namespace": "quality-officer"}}],
+        "users": [{"name": account, "user": {"token": token}}],
+        "contexts": [{"name": account, "context": {"cluster": "local", "user": account, "namespace": namespace}}],
     });
-    let path = folder.join("operator.kubeconfig");
+    let path = folder.join(format!("{account}.kubeconfig"));
     std::fs::write(&path, config.to_string()).map_err(StageError::io(format!("write {}", path.display())))?;
     Ok(path)
 }

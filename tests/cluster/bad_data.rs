@@ -21,7 +21,7 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 /// A guarded release whose metrics come through a proxy.
 async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let space = space(namespace).await;
-    let proxy = Proxy::of(&space.endpoints.prometheus).await;
+    let proxy = Proxy::of(&space.endpoints.prometheus).await.unwrap();
     let options = OperatorOptions {
         timeout: Duration::from_secs(2),
         max_answer_bytes: LONGEST_ANSWER,

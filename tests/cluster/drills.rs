@@ -27,7 +27,7 @@ use quality_officer::{
 use serde_json::json;
 
 use crate::{
-    proxy::{Act, Asked, answer},
+    proxy::{Act, Asked, failure},
     restarts::behind_a_proxy,
     scene::{Scene, bad, good, policy},
 };
@@ -137,9 +137,7 @@ pub fn is_shadow(asked: &Asked) -> bool {
 
 /// The API server is not able to answer now.
 pub fn unavailable() -> Act {
-    let status =
-        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "on purpose", "code": 503});
-    Act::Answer(answer(StatusCode::SERVICE_UNAVAILABLE, status.to_string()))
+    Act::Answer(failure(StatusCode::SERVICE_UNAVAILABLE))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,7 +80,7 @@ impl Pair {
 async fn recorded(space: &stage::Space) -> (Proxy, Writes) {
     let authority = space.endpoints.certificate_authority.clone();
     let authority = authority.expect("a control plane of the bed's own");
-    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await;
+    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await.unwrap();
     let writes = Writes::default();
     let record = writes.clone();
     proxy.rule(move |asked| {

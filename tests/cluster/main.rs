@@ -16,7 +16,6 @@ mod notifications;
 mod page;
 mod plugin;
 mod presets;
-mod proxy;
 mod refusals;
 mod requests;
 mod restarts;
@@ -26,3 +25,5 @@ mod snapshots;
 mod transfer;
 mod undecodable;
 mod verification;
+
+use stage::proxy;

@@ -294,7 +294,7 @@ async fn a_failed_drill_reaches_the_infra_guardian_and_so_does_the_one_that_pass
     let space = space("told-drill").await;
     let authority = space.endpoints.certificate_authority.clone();
     let authority = authority.expect("a control plane of the bed's own");
-    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await;
+    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await.unwrap();
     let infra = Capture::start().await;
     let options = OperatorOptions {
         api_server: Some(proxy.url()),

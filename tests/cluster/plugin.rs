@@ -153,7 +153,9 @@ async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
         "{text}"
     );
     // One that has no such kind.
-    let bare = crate::proxy::Proxy::of(&scene.space.endpoints.prometheus).await;
+    let bare = crate::proxy::Proxy::of(&scene.space.endpoints.prometheus)
+        .await
+        .unwrap();
     bare.rule(|_| {
         let body = "404 page not found".to_owned();
         crate::proxy::Act::Answer(crate::proxy::answer(axum::http::StatusCode::NOT_FOUND, body))

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use futures::future::join_all;
 use jiff::Timestamp;
 use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, conditions};
@@ -17,7 +17,7 @@ use serde_json::json;
 use stage::{Behaviour, OperatorOptions};
 
 use crate::{
-    proxy::{Act, Asked, Proxy},
+    proxy::{Act, Asked, Proxy, failure},
     scene::{Scene, bad, good, policy, quick, space, state_of},
 };
 
@@ -129,7 +129,7 @@ pub async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let space = space(namespace).await;
     let authority = space.endpoints.certificate_authority.clone();
     let authority = authority.expect("a control plane of the bed's own");
-    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await;
+    let proxy = Proxy::of_tls(&space.endpoints.api_server, &authority).await.unwrap();
     let options = OperatorOptions {
         api_server: Some(proxy.url()),
         ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
@@ -253,12 +253,7 @@ async fn an_api_server_that_refuses_for_a_while_changes_nothing_of_the_end() {
             return Act::Forward;
         }
         let code = [429, 500, 503, 409, 504][turn % 5];
-        let status = json!({
-            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "on purpose", "code": code,
-            "reason": "OnPurpose",
-        });
-        let code = axum::http::StatusCode::from_u16(code).unwrap();
-        Act::Answer(crate::proxy::answer(code, status.to_string()))
+        Act::Answer(failure(StatusCode::from_u16(code).unwrap()))
     });
     scene.ship(&bad()).await;
     ended_well(&scene, "refusing", begin).await;

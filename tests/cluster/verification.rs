@@ -48,7 +48,7 @@ async fn shop(namespace: &str, access: Access, registry_settings: &Value, verifi
         (registry, image)
     });
     let (registry, image) = started.await.unwrap();
-    let proxy = Proxy::of(&registry.url()).await;
+    let proxy = Proxy::of(&registry.url()).await.unwrap();
     let mut settings = json!({"url": proxy.url(), "timeoutMilliseconds": 1_000});
     if access == Access::Login {
         // The proxy passes no challenge on.

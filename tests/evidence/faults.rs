@@ -41,7 +41,7 @@ async fn no_answer_that_is_not_whole_and_sound_is_evidence_and_the_next_good_one
     let mlflow = shared().await;
     let tracking = Tracking::at(mlflow.url()).unwrap();
     let run = evaluated(&tracking, 70).await;
-    let proxy = Proxy::of(mlflow.url()).await;
+    let proxy = Proxy::of(mlflow.url()).await.unwrap();
     let cases: [Case; 12] = [
         ("401", || status(401), "answered with status 401"),
         ("403", || status(403), "answered with status 403"),
@@ -100,7 +100,7 @@ async fn an_artifact_that_breaks_off_is_the_sources_fault_and_one_that_is_torn_i
     let mlflow = shared().await;
     let tracking = Tracking::at(mlflow.url()).unwrap();
     let run = evaluated(&tracking, 70).await;
-    let proxy = Proxy::of(mlflow.url()).await;
+    let proxy = Proxy::of(mlflow.url()).await.unwrap();
     proxy.rule(|asked| if is_artifact(asked) { status(503) } else { Act::Forward });
     let said = refused(&proxy.url(), &run).await;
     assert!(said.contains("answered with status 503"), "{said}");

@@ -5,9 +5,8 @@
 mod check;
 mod faults;
 mod guide;
-#[path = "../cluster/proxy.rs"]
-#[allow(dead_code)]
-mod proxy;
 mod runs;
 mod sources;
 mod trace;
+
+use stage::proxy;

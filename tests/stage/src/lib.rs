@@ -7,6 +7,7 @@
 pub mod install;
 pub mod layout;
 pub mod operator;
+pub mod proxy;
 pub mod real;
 pub mod script;
 pub mod space;
@@ -15,6 +16,7 @@ pub mod tracking;
 pub use install::install;
 pub use layout::Layout;
 pub use operator::{Operator, OperatorOptions};
+pub use proxy::Proxy;
 pub use real::Node;
 pub use script::{Behaviour, Service};
 pub use space::Space;

@@ -94,6 +94,22 @@ impl Operator {
     }
 
     fn run(&mut self) -> Result<(), StageError> {
+        self.launch()?;
+        let started = Instant::now();
+        while !self.answers("/readyz") {
+            if !self.is_running() || started.elapsed() > Duration::from_secs(30) {
+                return Err(StageError::Unexpected(format!(
+                    "the operator is not ready; its log ends with:\n{}",
+                    self.log_tail()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Starts it after [`Operator::kill`], without waiting until it is ready.
+    pub fn launch(&mut self) -> Result<(), StageError> {
         let program = workload::harness::program("quality-officer")?;
         let append = std::fs::File::options().create(true).append(true).open(&self.log);
         let output = append.map_err(StageError::io(format!("open {}", self.log.display())))?;
@@ -118,17 +134,6 @@ impl Operator {
                 .stderr(output);
         })?;
         self.child = Some(child);
-        let started = Instant::now();
-        while !self.answers("/readyz") {
-            let exited = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if exited.is_some() || started.elapsed() > Duration::from_secs(30) {
-                return Err(StageError::Unexpected(format!(
-                    "the operator is not ready; its log ends with:\n{}",
-                    self.log_tail()
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
         Ok(())
     }
 

@@ -1,0 +1,224 @@
+//! A plan: one scenario under one fault, in a world of its own; and what became of it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bed::Endpoints;
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::Value;
+use stage::{StageError, proxy::Call};
+use tokio::sync::Semaphore;
+
+use crate::{
+    api::{Target, verb},
+    end_state::{differences, end_state, repeated_events},
+    monitor::{self, Broken, Promise, Rules},
+    world::World,
+};
+
+/// Where the fault cleared, the end must be reached within this time.
+pub const CONVERGES_WITHIN: Duration = Duration::from_secs(30);
+/// And then nothing may be written for this long.
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// In bodies that servers are made to answer: it must be written nowhere.
+pub const PLANTED: &str = "planted-7e1f";
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Whether the fault befell.
+    pub reached: bool,
+    /// From the end of the fault to the last write before the silence.
+    pub converged: Option<Duration>,
+    /// What was broken.
+    pub broken: Vec<Broken>,
+}
+
+/// What a plan runs: on this bed, in a namespace of this name.
+pub type Run = Box<dyn FnOnce(Arc<Endpoints>, String) -> BoxFuture<'static, Result<Outcome, StageError>> + Send>;
+
+/// One scenario under one fault.
+pub struct Plan {
+    /// Which part of the harness it belongs to.
+    pub suite: &'static str,
+    /// What befalls what.
+    pub name: String,
+    /// How many plans it counts for: some put many answers into one run.
+    pub counts: usize,
+    /// How it runs.
+    pub run: Run,
+}
+
+impl Plan {
+    /// A plan that is one case.
+    pub fn new<F>(
+        suite: &'static str,
+        name: impl Into<String>,
+        run: impl FnOnce(Arc<Endpoints>, String) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Outcome, StageError>> + Send + 'static,
+    {
+        Self {
+            suite,
+            name: name.into(),
+            counts: 1,
+            run: Box::new(move |endpoints, namespace| run(endpoints, namespace).boxed()),
+        }
+    }
+
+    /// A plan of many cases.
+    pub fn counting(self, counts: usize) -> Self {
+        Self { counts, ..self }
+    }
+}
+
+/// A plan that ran.
+pub struct Ran {
+    /// Its part of the harness.
+    pub suite: &'static str,
+    /// Its name.
+    pub name: String,
+    /// How many cases it was.
+    pub counts: usize,
+    /// What became of it, or why that cannot be said.
+    pub outcome: Result<Outcome, String>,
+}
+
+/// Runs plans, so many at a time, and tells of each as it ends.
+pub async fn run_all(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize, tell: impl Fn(&Ran)) -> Vec<Ran> {
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut running = futures::stream::FuturesUnordered::new();
+    for (number, plan) in plans.into_iter().enumerate() {
+        let (endpoints, places) = (endpoints.clone(), places.clone());
+        running.push(tokio::spawn(async move {
+            let place = places.acquire_owned().await;
+            let namespace = format!("{}-{number}", plan.suite);
+            let ran = AssertUnwindSafe((plan.run)(endpoints, namespace)).catch_unwind().await;
+            drop(place);
+            let outcome = match ran {
+                Ok(Ok(outcome)) => Ok(outcome),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(panic) => Err(panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .unwrap_or_else(|| "a panic".to_owned())),
+            };
+            Ran {
+                suite: plan.suite,
+                name: plan.name,
+                counts: plan.counts,
+                outcome,
+            }
+        }));
+    }
+    let mut all = Vec::new();
+    while let Some(ran) = futures::StreamExt::next(&mut running).await {
+        if let Ok(ran) = ran {
+            tell(&ran);
+            all.push(ran);
+        }
+    }
+    all
+}
+
+/// The time of the last write that changed something.
+pub fn last_write(calls: &[Call]) -> Option<Instant> {
+    let changes = |call: &&Call| {
+        !["get", "list", "watch"].contains(&verb(&call.method, &call.path))
+            && Target::of(&call.path).is_some_and(|target| target.resource != "leases")
+            && call.delivered.iter().any(|status| (200..300).contains(status))
+    };
+    calls.iter().filter(changes).map(|call| call.at).max()
+}
+
+impl World {
+    fn last_write(&self) -> Option<Instant> {
+        self.replicas
+            .iter()
+            .filter_map(|replica| last_write(&replica.api.calls()))
+            .max()
+    }
+
+    /// Waits until `done` and until nothing was written for `silence`; keeps operators alive as the kubelet would.
+    /// The time of the last write.
+    pub async fn quiet(&mut self, since: Instant, silence: Duration) -> Result<Instant, StageError> {
+        let patience = CONVERGES_WITHIN * 5 + silence;
+        loop {
+            for replica in &mut self.replicas {
+                replica.keep_alive()?;
+            }
+            let last = self.last_write().map_or(since, |last| last.max(since));
+            if last.elapsed() >= silence {
+                return Ok(last);
+            }
+            if since.elapsed() > patience {
+                return Err(StageError::Unexpected(format!(
+                    "it still writes {:?} after the fault cleared: {:?}",
+                    since.elapsed(),
+                    self.recent()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    fn recent(&self) -> Vec<String> {
+        let calls = self.replicas.iter().flat_map(|replica| replica.api.calls());
+        let labels: Vec<_> = calls
+            .filter_map(|call| crate::api::Label::call(&call))
+            .map(|label| label.to_string())
+            .collect();
+        labels[labels.len().saturating_sub(12)..].to_vec()
+    }
+
+    /// What the operators' records and the end show broken, once it is quiet after `cleared`.
+    pub async fn judged(&mut self, cleared: Instant, expected: Option<&Value>) -> Result<Outcome, StageError> {
+        let mut outcome = Outcome {
+            reached: true,
+            ..Outcome::default()
+        };
+        match self.quiet(cleared, SILENCE).await {
+            Ok(last) => {
+                let took = last.duration_since(cleared);
+                outcome.converged = Some(took);
+                if took > CONVERGES_WITHIN {
+                    outcome.broken.push(Broken::new(
+                        Promise::InTime,
+                        format!("it wrote {took:?} after the fault cleared: {:?}", self.recent()),
+                    ));
+                }
+            }
+            Err(error) => outcome.broken.push(Broken::new(Promise::Quiet, error.to_string())),
+        }
+        outcome.broken.extend(self.broken(Duration::from_secs(1_800)));
+        for told in repeated_events(self).await? {
+            outcome
+                .broken
+                .push(Broken::new(Promise::OneIncident, format!("told twice: {told}")));
+        }
+        if let Some(expected) = expected {
+            for difference in differences(expected, &end_state(self).await?) {
+                outcome.broken.push(Broken::new(Promise::SameEnd, difference));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// What the operators' records show broken.
+    pub fn broken(&self, cooldown: Duration) -> Vec<Broken> {
+        let rules = Rules {
+            namespace: &self.space.namespace,
+            target: "ranker",
+            cooldown,
+            planted: PLANTED,
+        };
+        let replicas = self.replicas.iter();
+        replicas
+            .flat_map(|replica| monitor::broken(&replica.api.calls(), &rules))
+            .collect()
+    }
+}

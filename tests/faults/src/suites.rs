@@ -1,0 +1,3 @@
+//! The parts of the harness.
+
+pub mod writes;

@@ -1,0 +1,216 @@
+//! At every write of a registration, a rollback and a drill: killed before it is forwarded, killed after it is committed, its
+//! answer lost, delivered twice.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bed::Endpoints;
+use quality_officer::api::{IncidentState, QualityIncident, RecoveryDrill};
+use serde_json::{Value, json};
+use stage::{StageError, proxy::Act};
+
+use crate::{
+    api::Label,
+    end_state::end_state,
+    plan::{Outcome, Plan},
+    world::{Setup, World, bad, good},
+};
+
+/// What happens in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A policy is written, and the release that runs becomes its first checkpoint.
+    Registration,
+    /// A bad release is shipped and rolled back.
+    Rollback,
+    /// A shadow drill is asked for and passes.
+    Drill,
+}
+
+impl Scenario {
+    /// The world before it.
+    pub async fn world(self, endpoints: &Endpoints, namespace: &str, setup: Setup) -> Result<World, StageError> {
+        match self {
+            Self::Registration => World::unguarded(endpoints, namespace, setup).await,
+            Self::Rollback | Self::Drill => World::guarded(endpoints, namespace, setup).await,
+        }
+    }
+
+    /// It begins.
+    pub async fn begin(self, world: &World) -> Result<(), StageError> {
+        match self {
+            Self::Registration => world.space.apply(&world.policy.to_string()),
+            Self::Rollback => world.ship(&bad()).await,
+            Self::Drill => {
+                let drill = json!({
+                    "apiVersion": "quality-officer.dev/v1alpha1", "kind": "RecoveryDrill", "metadata": {"name": "asked"},
+                    "spec": {"policyRef": {"name": "ranker"}, "mode": "Shadow"},
+                });
+                world.space.apply(&drill.to_string())
+            }
+        }
+    }
+
+    /// Waits until it is over.
+    pub async fn over(self, world: &World) -> Result<(), StageError> {
+        let within = Duration::from_secs(180);
+        match self {
+            Self::Registration => world.registered(&good()).await,
+            Self::Rollback => {
+                let recovered = |all: &[QualityIncident]| {
+                    let mut states = all
+                        .iter()
+                        .filter_map(|incident| incident.status.as_ref().map(|status| status.state));
+                    states.any(|state| state == IncidentState::Recovered)
+                };
+                world
+                    .space
+                    .wait_all("the incident is over", within, recovered)
+                    .await
+                    .map(drop)
+            }
+            Self::Drill => {
+                let finished =
+                    |drill: &RecoveryDrill| drill.status.as_ref().is_some_and(|status| status.finished_at.is_some());
+                world
+                    .space
+                    .wait("the drill is finished", "asked", within, finished)
+                    .await
+                    .map(drop)
+            }
+        }
+    }
+}
+
+/// The fault-free run of a scenario.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    /// Which scenario.
+    pub scenario: Scenario,
+    /// Its writes, in their order, each label once.
+    pub writes: Vec<Label>,
+    /// Its end.
+    pub end: Value,
+    /// How long it took.
+    pub took: Duration,
+    /// What became of it: it must break nothing either.
+    pub outcome: Outcome,
+}
+
+impl Oracle {
+    /// Runs a scenario without a fault.
+    pub async fn of(endpoints: &Endpoints, scenario: Scenario) -> Result<Self, StageError> {
+        let namespace = format!("oracle-{scenario:?}").to_lowercase();
+        let mut world = scenario.world(endpoints, &namespace, Setup::default()).await?;
+        let before = world.first().api.calls().len();
+        let begin = Instant::now();
+        scenario.begin(&world).await?;
+        scenario.over(&world).await?;
+        let over = Instant::now();
+        let outcome = world.judged(over, None).await?;
+        let mut seen = BTreeSet::new();
+        let calls = world.first().api.calls();
+        let labels = calls[before..].iter().filter_map(Label::call);
+        Ok(Self {
+            scenario,
+            writes: labels.filter(|label| seen.insert(label.clone())).collect(),
+            end: end_state(&world).await?,
+            took: over.duration_since(begin) + outcome.converged.unwrap_or_default(),
+            outcome,
+        })
+    }
+}
+
+/// What befalls a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operator is killed before the API server gets it.
+    KilledBefore,
+    /// The operator is killed after the API server took it.
+    KilledAfter,
+    /// It is taken, and the operator never hears of it.
+    AnswerLost,
+    /// It is delivered twice.
+    DeliveredTwice,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 4] = [
+    Fault::KilledBefore,
+    Fault::KilledAfter,
+    Fault::AnswerLost,
+    Fault::DeliveredTwice,
+];
+
+/// The plans: each write of each scenario under each fault.
+pub fn plans(oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for oracle in oracles {
+        for label in &oracle.writes {
+            for fault in FAULTS {
+                let name = format!("{:?}: {fault:?} at {label}", oracle.scenario);
+                let (oracle, label) = (oracle.clone(), label.clone());
+                plans.push(Plan::new("writes", name, move |endpoints, namespace| async move {
+                    survives(&endpoints, &namespace, &oracle, label, fault).await
+                }));
+            }
+        }
+    }
+    plans
+}
+
+async fn survives(
+    endpoints: &Endpoints,
+    namespace: &str,
+    oracle: &Oracle,
+    label: Label,
+    fault: Fault,
+) -> Result<Outcome, StageError> {
+    let mut world = oracle.scenario.world(endpoints, namespace, Setup::default()).await?;
+    let befallen = Arc::new(AtomicBool::new(false));
+    let mark = befallen.clone();
+    let wanted = label.clone();
+    world.first().api.rule(move |asked| {
+        if Label::asked(asked).as_ref() != Some(&wanted) || mark.swap(true, Ordering::SeqCst) {
+            return Act::Forward;
+        }
+        match fault {
+            Fault::KilledBefore => Act::Swallow,
+            Fault::KilledAfter | Fault::AnswerLost => Act::LoseAnswer,
+            Fault::DeliveredTwice => Act::Twice,
+        }
+    });
+    oracle.scenario.begin(&world).await?;
+    let taken = |world: &World| {
+        let calls = world.first().api.calls();
+        calls
+            .iter()
+            .any(|call| Label::call(call).as_ref() == Some(&label) && !call.heard && !call.delivered.is_empty())
+    };
+    let begin = Instant::now();
+    while !befallen.load(Ordering::SeqCst) || fault != Fault::KilledBefore && !taken(&world) {
+        if begin.elapsed() > Duration::from_secs(90) {
+            let outcome = world.judged(Instant::now(), Some(&oracle.end)).await?;
+            return Ok(Outcome {
+                reached: false,
+                ..outcome
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    match fault {
+        Fault::KilledBefore | Fault::KilledAfter => world.replicas[0].restart()?,
+        // The operator gives the call up after its deadline.
+        Fault::AnswerLost => tokio::time::sleep(Duration::from_secs(10)).await,
+        Fault::DeliveredTwice => {}
+    }
+    let cleared = Instant::now();
+    oracle.scenario.over(&world).await?;
+    world.judged(cleared, Some(&oracle.end)).await
+}

@@ -45,7 +45,8 @@ impl CommandLine {
     }
 }
 
-#[tokio::main]
+// Plans run kubectl and wait for it: the exporters and proxies beside them must go on answering.
+#[tokio::main(worker_threads = 48)]
 async fn main() -> ExitCode {
     match run(&CommandLine::parse()).await {
         Ok(true) => ExitCode::SUCCESS,

@@ -129,6 +129,8 @@ pub struct Meters {
     pub last_look: Gauge<f64, AtomicU64>,
     /// 1 while this replica leads, 0 while it stands by.
     pub leads: Gauge,
+    /// Tasks of the runtime that are alive: a leak shows here.
+    tasks: Gauge,
     /// Rollbacks that a person asked for, by what became of the request.
     pub requests: Family<KindLabel, Counter>,
     /// Writes to the API server, by what is written.
@@ -160,6 +162,7 @@ impl Default for Meters {
             reconciles: Counter::default(),
             last_look: Gauge::default(),
             leads: Gauge::default(),
+            tasks: Gauge::default(),
             requests: Family::default(),
             writes: Family::default(),
             notifications: Family::default(),
@@ -228,6 +231,7 @@ impl Meters {
             self.notification_failures.clone(),
         );
         registry.register("writes", "Writes to the API server", self.writes.clone());
+        registry.register("tasks", "Tasks of the runtime that are alive", self.tasks.clone());
         registry.register_collector(Box::new(self.policies.clone()));
     }
 
@@ -295,6 +299,10 @@ impl Meters {
 
     /// All metrics in the text format.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let alive = runtime.metrics().num_alive_tasks();
+            self.tasks.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

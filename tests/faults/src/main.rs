@@ -4,19 +4,27 @@
 
 mod api;
 mod end_state;
+mod fleet;
 mod monitor;
 mod plan;
 mod suites;
 mod table;
 mod world;
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bed::Endpoints;
 use clap::Parser;
 use plan::{Ran, run_all};
 use stage::StageError;
-use suites::writes::{self, Oracle, Scenario};
+use suites::{
+    breaches, soak,
+    writes::{self, Oracle, Scenario},
+};
 
 /// Tries to break every promise of the operator.
 #[derive(Parser)]
@@ -65,6 +73,12 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let mut plans = Vec::new();
     if wanted.wants("writes") {
         plans.extend(writes::plans(&oracles(&endpoints).await?));
+    }
+    if wanted.wants("soak") {
+        plans.extend(soak::plans(100, Duration::from_mins(15)));
+    }
+    if wanted.wants("breaches") {
+        plans.extend(breaches::plans(100, 10));
     }
     if let Some(only) = &wanted.only {
         plans.retain(|plan| plan.name.contains(only.as_str()));

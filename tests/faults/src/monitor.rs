@@ -193,12 +193,12 @@ pub fn broken(calls: &[Call], rules: &Rules<'_>) -> Vec<Broken> {
     let writes: Vec<Write> = calls.iter().enumerate().filter_map(read).collect();
     for write in &writes {
         scope(write, rules, &mut broken);
-        synced(write, calls, &mut broken);
         conventions(write, rules, &mut broken);
         if write.target.resource == "deployments" && write.annotation(ROLLBACK_ANNOTATION).is_some() {
             rollback(write, calls, &mut broken);
         }
     }
+    synced(calls, &mut broken);
     once(&writes, rules, &mut broken);
     broken
 }
@@ -291,20 +291,21 @@ fn leaves(value: &Value) -> BTreeSet<String> {
     into
 }
 
-/// 12: in this life every cache had its first list before this.
-fn synced(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
-    let listed: BTreeSet<String> = calls[..write.at]
-        .iter()
-        .filter(|call| call.life == write.call.life && verb(&call.method, &call.path) == "list")
-        .filter(|call| call.heard && call.delivered.last() == Some(&200))
-        .filter_map(|call| Target::of(&call.path))
-        .map(|target| target.resource)
-        .collect();
-    if let Some(missing) = CACHED.iter().find(|kind| !listed.contains(**kind)) {
-        broken.push(Broken::new(
-            Promise::Synced,
-            format!("{} before {missing} were listed", write.word()),
-        ));
+/// 12: in this life every cache had its first list before the first write.
+fn synced(calls: &[Call], broken: &mut Vec<Broken>) {
+    let mut listed: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for (at, call) in calls.iter().enumerate() {
+        let seen = listed.entry(call.life).or_default();
+        if verb(&call.method, &call.path) == "list" && call.heard && call.delivered.last() == Some(&200) {
+            seen.extend(Target::of(&call.path).map(|target| target.resource));
+        } else if let Some(missing) = CACHED.iter().find(|kind| !seen.contains(**kind))
+            && let Some(write) = read((at, call))
+        {
+            broken.push(Broken::new(
+                Promise::Synced,
+                format!("{} before {missing} were listed", write.word()),
+            ));
+        }
     }
 }
 
@@ -450,9 +451,8 @@ fn rollback(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
                 )
             };
             let incident = before.iter().find_map(|call| {
-                let sent = body(&call.body);
-                let is_it = call.path.contains("/qualityincidents")
-                    && sent.pointer("/metadata/name").is_some_and(|name| name == mark);
+                let sent = call.path.contains("/qualityincidents").then(|| body(&call.body))?;
+                let is_it = sent.pointer("/metadata/name").is_some_and(|name| name == mark);
                 is_it.then_some(sent)
             });
             let judged = incident

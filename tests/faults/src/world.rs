@@ -61,7 +61,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    async fn start(space: &Space, name: &str, options: OperatorOptions) -> Result<Self, StageError> {
+    /// Starts one in a folder of this name.
+    pub async fn start(space: &Space, name: &str, options: OperatorOptions) -> Result<Self, StageError> {
         let authority = space.endpoints.certificate_authority.as_deref();
         let authority = authority.ok_or_else(|| StageError::Unexpected("no control plane of the bed's own".into()))?;
         let api = Arc::new(Proxy::of_tls(&space.endpoints.api_server, authority).await?);

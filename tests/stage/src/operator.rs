@@ -176,6 +176,12 @@ impl Operator {
         self.status("RssAnon:")
     }
 
+    /// How many files and sockets it has open.
+    pub fn files(&self) -> Option<usize> {
+        let id = self.child.as_ref()?.id();
+        std::fs::read_dir(format!("/proc/{id}/fd")).ok().map(Iterator::count)
+    }
+
     /// A line of its status, in bytes.
     fn status(&self, field: &str) -> Option<u64> {
         let id = self.child.as_ref()?.id();

@@ -1,0 +1,270 @@
+//! Many breaches of many Deployments while faults come at random: exactly one incident and one change of the Deployment a
+//! breach.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::StatusCode;
+use bed::Endpoints;
+use quality_officer::api::{IncidentState, QualityIncident, ROLLBACK_ANNOTATION};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde_json::{Value, json};
+use stage::{
+    Behaviour, StageError,
+    proxy::{Act, Asked, Call, Watches, answer, failure},
+};
+
+use crate::{
+    api::{Target, verb},
+    fleet::Fleet,
+    monitor::{Broken, Promise, Rules, broken},
+    plan::{Outcome, PLANTED, Plan},
+    world::good,
+};
+
+/// Two rollbacks of one Deployment lie further apart than this.
+const COOLDOWN: Duration = Duration::from_secs(1);
+/// A round that takes longer has not converged.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// The faults are the same each time.
+const SEED: u64 = 20_261_124;
+
+/// The plan: so many rounds in which a bad release of every Deployment is shipped.
+pub fn plans(deployments: usize, rounds: usize) -> Vec<Plan> {
+    let name = format!("{rounds} bad releases of {deployments} Deployments each");
+    let plan = Plan::new("breaches", name, move |endpoints, namespace| async move {
+        survived(&endpoints, &namespace, deployments, rounds).await
+    });
+    vec![plan.counting(deployments * rounds)]
+}
+
+fn bad(round: usize) -> String {
+    format!("registry.example/ranker@sha256:{:064x}", 0xbad_0000 + round)
+}
+
+async fn survived(
+    endpoints: &Arc<Endpoints>,
+    namespace: &str,
+    deployments: usize,
+    rounds: usize,
+) -> Result<Outcome, StageError> {
+    let policy = json!({"rollback": {"cooldown": format!("{}s", COOLDOWN.as_secs())}});
+    let mut fleet = Fleet::guarded(endpoints, namespace, deployments, &policy).await?;
+    let random = Arc::new(Mutex::new(Xoshiro256PlusPlus::seed_from_u64(SEED)));
+    let mut outcome = Outcome {
+        reached: true,
+        ..Outcome::default()
+    };
+    for round in 0..rounds {
+        let image = bad(round);
+        fleet.service.behave(&image, Behaviour::FAILING);
+        fleet.replica.api.rule(misbehaving(&random));
+        fleet.ship(&image).await?;
+        let begin = Instant::now();
+        // The faults come while the breaches are judged and rolled back.
+        while begin.elapsed() < Duration::from_secs(25) {
+            befall(&mut fleet, &random).await?;
+        }
+        fleet.replica.api.behave();
+        fleet.replica.metrics.behave();
+        let cleared = Instant::now();
+        let slow = recovered(&mut fleet, &image).await?;
+        outcome.converged = outcome.converged.max(Some(cleared.elapsed()));
+        println!(
+            "breaches: round {} of {rounds}, everything recovered {:.1} s after the last fault",
+            round + 1,
+            cleared.elapsed().as_secs_f64()
+        );
+        outcome.broken.extend(slow);
+        fleet.healthy(PATIENCE).await?;
+    }
+    let calls = fleet.replica.api.calls();
+    outcome.broken.extend(counted(&calls, &fleet.names, rounds));
+    for name in &fleet.names {
+        let of_it: Vec<Call> = calls.iter().filter(|call| concerns(call, name)).cloned().collect();
+        let rules = Rules {
+            namespace,
+            target: name,
+            cooldown: COOLDOWN,
+            planted: PLANTED,
+        };
+        outcome.broken.extend(broken(&of_it, &rules));
+    }
+    for (name, image) in fleet.images().await? {
+        if image != good() {
+            outcome
+                .broken
+                .push(Broken::new(Promise::SameEnd, format!("{name} runs {image}")));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Whether a call is about this Deployment, or about none in particular.
+fn concerns(call: &Call, name: &str) -> bool {
+    let Some(target) = Target::of(&call.path) else {
+        return false;
+    };
+    let named = if target.name.is_empty() {
+        let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        let names = [
+            "/metadata/name",
+            "/spec/targetRef/name",
+            "/involvedObject/name",
+            "/spec/policyRef/name",
+        ];
+        names
+            .iter()
+            .find_map(|pointer| body.pointer(pointer)?.as_str().map(str::to_owned))
+    } else {
+        Some(target.name)
+    };
+    named.is_none_or(|named| named.starts_with(name))
+}
+
+/// One request in twelve fails in one way or another.
+fn misbehaving(random: &Arc<Mutex<Xoshiro256PlusPlus>>) -> impl Fn(&Asked) -> Act + Send + Sync + 'static {
+    let random = random.clone();
+    move |asked| {
+        if asked.is_watch() {
+            return Act::Forward;
+        }
+        let turn = random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .random_range(0..120_u32);
+        match turn {
+            0 | 1 => Act::Answer(failure(StatusCode::INTERNAL_SERVER_ERROR)),
+            2 => Act::Answer(failure(StatusCode::SERVICE_UNAVAILABLE)),
+            3 => Act::Answer(failure(StatusCode::TOO_MANY_REQUESTS)),
+            4 => Act::Answer(failure(StatusCode::GATEWAY_TIMEOUT)),
+            5 => Act::Reset,
+            6 => Act::Truncate,
+            7 => Act::LoseAnswer,
+            8 | 9 => Act::Twice,
+            _ => Act::Forward,
+        }
+    }
+}
+
+/// One fault of the whole operator, and some time.
+async fn befall(fleet: &mut Fleet, random: &Arc<Mutex<Xoshiro256PlusPlus>>) -> Result<(), StageError> {
+    let (fault, pause) = {
+        let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
+        (
+            random.random_range(0..6_u32),
+            Duration::from_millis(random.random_range(800..3_000)),
+        )
+    };
+    match fault {
+        0 => fleet.replica.restart_unready()?,
+        1 => fleet.replica.api.watches(Watches::Torn),
+        2 => fleet.replica.api.watches(Watches::Gone),
+        3 => fleet.replica.api.watches(Watches::HalfOpen),
+        4 => fleet
+            .replica
+            .metrics
+            .rule(|_| Act::Answer(answer(StatusCode::SERVICE_UNAVAILABLE, "on purpose"))),
+        _ => {}
+    }
+    tokio::time::sleep(pause).await;
+    fleet.replica.api.watches(Watches::Flow);
+    fleet.replica.metrics.behave();
+    fleet.replica.keep_alive()?;
+    tokio::time::sleep(pause / 2).await;
+    Ok(())
+}
+
+/// Waits until every Deployment's breach by this image has recovered; those that have not in time.
+async fn recovered(fleet: &mut Fleet, image: &str) -> Result<Vec<Broken>, StageError> {
+    let begin = Instant::now();
+    loop {
+        fleet.replica.keep_alive()?;
+        let incidents = fleet.space.all::<QualityIncident>().await?;
+        let over = |name: &String| {
+            let of_it = |incident: &&QualityIncident| {
+                incident.spec.policy.name == *name && incident.spec.from_images.iter().any(|from| from.image == image)
+            };
+            let state = |incident: &QualityIncident| incident.status.as_ref().map(|status| status.state);
+            incidents
+                .iter()
+                .filter(of_it)
+                .any(|incident| state(incident) == Some(IncidentState::Recovered))
+        };
+        let waiting: Vec<&String> = fleet.names.iter().filter(|name| !over(name)).collect();
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        if begin.elapsed() > PATIENCE {
+            let what = format!(
+                "{} of {} have not recovered: {waiting:?}",
+                waiting.len(),
+                fleet.names.len()
+            );
+            return Ok(vec![Broken::new(Promise::InTime, what)]);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// One incident and one taken rollback for each Deployment and round.
+fn counted(calls: &[Call], names: &[String], rounds: usize) -> Vec<Broken> {
+    let mut incidents: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut rollbacks: BTreeMap<String, usize> = BTreeMap::new();
+    for call in calls {
+        let taken = call
+            .delivered
+            .iter()
+            .filter(|status| (200..300).contains(*status))
+            .count();
+        let Some(target) = Target::of(&call.path).filter(|_| taken > 0) else {
+            continue;
+        };
+        let body = || serde_json::from_slice::<Value>(&call.body).unwrap_or_default();
+        match (verb(&call.method, &call.path), target.resource.as_str()) {
+            ("create", "qualityincidents") => {
+                let body = body();
+                let word = |pointer: &str| body.pointer(pointer).map(Value::to_string).unwrap_or_default();
+                *incidents
+                    .entry((word("/spec/policy/name"), word("/spec/fromImages")))
+                    .or_default() += taken;
+            }
+            ("patch", "deployments") => {
+                let marked = body()
+                    .pointer("/metadata/annotations")
+                    .is_some_and(|marks| marks.get(ROLLBACK_ANNOTATION).is_some());
+                *rollbacks.entry(target.name).or_default() += if marked { taken } else { 0 };
+            }
+            _ => {}
+        }
+    }
+    let mut broken = Vec::new();
+    for ((policy, image), count) in incidents.iter().filter(|(_, count)| **count != 1) {
+        broken.push(Broken::new(
+            Promise::OneIncident,
+            format!("{count} incidents of {policy} for {image}"),
+        ));
+    }
+    if incidents.len() != names.len() * rounds {
+        let what = format!(
+            "{} breaches have an incident, of {}",
+            incidents.len(),
+            names.len() * rounds
+        );
+        broken.push(Broken::new(Promise::OneIncident, what));
+    }
+    for name in names {
+        let count = rollbacks.get(name).copied().unwrap_or_default();
+        if count != rounds {
+            broken.push(Broken::new(
+                Promise::OneRollback,
+                format!("{name}: {count} rollbacks for {rounds} breaches"),
+            ));
+        }
+    }
+    broken
+}

@@ -7,6 +7,7 @@ mod end_state;
 mod fleet;
 mod monitor;
 mod plan;
+mod seeded;
 mod suites;
 mod table;
 mod world;
@@ -19,12 +20,13 @@ use std::{
 
 use bed::Endpoints;
 use clap::Parser;
-use plan::{Ran, run_all};
+use plan::{Plan, Ran, run_all};
 use stage::StageError;
 use suites::{
     breaches, soak,
     writes::{self, Oracle, Scenario},
 };
+use world::PROGRAM;
 
 /// Tries to break every promise of the operator.
 #[derive(Parser)]
@@ -45,6 +47,9 @@ struct CommandLine {
     /// Name the plans and run none.
     #[arg(long)]
     list: bool,
+    /// Put bugs into the operator on purpose, and see that the plans catch them.
+    #[arg(long)]
+    prove: bool,
 }
 
 impl CommandLine {
@@ -70,16 +75,15 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let begin = Instant::now();
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
-    let mut plans = Vec::new();
-    if wanted.wants("writes") {
-        plans.extend(writes::plans(&oracles(&endpoints).await?));
+    let oracles = if ["writes"].iter().any(|suite| wanted.wants(suite)) {
+        oracles(&endpoints).await?
+    } else {
+        Vec::new()
+    };
+    if wanted.prove {
+        return prove(wanted, &endpoints, || plans(wanted, &oracles)).await;
     }
-    if wanted.wants("soak") {
-        plans.extend(soak::plans(100, Duration::from_mins(15)));
-    }
-    if wanted.wants("breaches") {
-        plans.extend(breaches::plans(100, 10));
-    }
+    let mut plans = plans(wanted, &oracles);
     if let Some(only) = &wanted.only {
         plans.retain(|plan| plan.name.contains(only.as_str()));
     }
@@ -89,16 +93,73 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
         }
         return Ok(true);
     }
+    let ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
+    print!("{}", table::summary(&ran, begin.elapsed()));
+    Ok(table::is_whole(&ran))
+}
+
+fn plans(wanted: &CommandLine, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    if wanted.wants("writes") {
+        plans.extend(writes::plans(oracles));
+    }
+    if wanted.wants("soak") {
+        plans.extend(soak::plans(100, Duration::from_mins(15)));
+    }
+    if wanted.wants("breaches") {
+        plans.extend(breaches::plans(100, 10));
+    }
+    plans
+}
+
+async fn run_and_tell(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize) -> Vec<Ran> {
     let all = plans.len();
-    println!("{all} plans, {} at a time", wanted.jobs);
+    println!("{all} plans, {jobs} at a time");
     let done = std::cell::Cell::new(0);
     let tell = |ran: &Ran| {
         done.set(done.get() + 1);
         println!("[{}/{all}] {}", done.get(), table::line(ran));
     };
-    let ran = run_all(&endpoints, plans, wanted.jobs, tell).await;
-    print!("{}", table::summary(&ran, begin.elapsed()));
-    Ok(table::is_whole(&ran))
+    run_all(endpoints, plans, jobs, tell).await
+}
+
+/// Builds the operator with each bug, and runs the plan that must catch it.
+async fn prove(
+    wanted: &CommandLine,
+    endpoints: &Arc<Endpoints>,
+    plans: impl Fn() -> Vec<Plan>,
+) -> Result<bool, StageError> {
+    let mut bugs = seeded::bugs()?;
+    bugs.retain(|bug| wanted.only.as_ref().is_none_or(|only| bug.name.contains(only.as_str())));
+    bugs.retain(|bug| wanted.wants(&bug.suite));
+    let workshop = seeded::Workshop::set_up()?;
+    let mut under = Vec::new();
+    for (number, bug) in bugs.iter().enumerate() {
+        println!("building bug {} of {}: {}", number + 1, bugs.len(), bug.name);
+        let program = tokio::task::block_in_place(|| workshop.build(bug))?;
+        let named = |plan: &Plan| plan.suite == bug.suite && plan.name.contains(&bug.plan);
+        let plan = plans().into_iter().find(named).ok_or_else(|| {
+            StageError::Unexpected(format!(
+                "bug `{}`: no plan of {} is named {}",
+                bug.name, bug.suite, bug.plan
+            ))
+        })?;
+        let name = format!("promise {}: {}", bug.promise, bug.name);
+        under.push(Plan {
+            name,
+            run: Box::new(move |endpoints, namespace| {
+                Box::pin(PROGRAM.scope(program, (plan.run)(endpoints, namespace)))
+            }),
+            ..plan
+        });
+    }
+    let ran = run_and_tell(endpoints, under, wanted.jobs).await;
+    let missed: Vec<&Ran> = ran.iter().filter(|ran| !ran.caught()).collect();
+    println!("{} bugs on purpose, {} caught", ran.len(), ran.len() - missed.len());
+    for ran in &missed {
+        println!("missed: {}", ran.name);
+    }
+    Ok(missed.is_empty())
 }
 
 async fn oracles(endpoints: &Endpoints) -> Result<Vec<Arc<Oracle>>, StageError> {

@@ -88,6 +88,13 @@ pub struct Ran {
     pub outcome: Result<Outcome, String>,
 }
 
+impl Ran {
+    /// Whether it shows that something is wrong: a promise was broken, or the operator did not even start.
+    pub fn caught(&self) -> bool {
+        self.outcome.as_ref().map_or(true, |outcome| !outcome.broken.is_empty())
+    }
+}
+
 /// Runs plans, so many at a time, and tells of each as it ends.
 pub async fn run_all(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize, tell: impl Fn(&Ran)) -> Vec<Ran> {
     let places = Arc::new(Semaphore::new(jobs));
@@ -206,6 +213,17 @@ impl World {
             }
         }
         Ok(outcome)
+    }
+
+    /// What is broken where the scenario does not come to its end.
+    pub fn never_ended(&self, late: &StageError) -> Outcome {
+        let mut broken = vec![Broken::new(Promise::InTime, late.to_string())];
+        broken.extend(self.broken(Duration::from_secs(1_800)));
+        Outcome {
+            reached: true,
+            converged: None,
+            broken,
+        }
     }
 
     /// Where the end differs from the expected one. A scrape that the machine was too busy for may show as a verdict that is

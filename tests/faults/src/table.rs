@@ -77,6 +77,5 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
 
 /// Whether every plan ran, and broke nothing.
 pub fn is_whole(all: &[Ran]) -> bool {
-    all.iter()
-        .all(|ran| ran.outcome.as_ref().is_ok_and(|outcome| outcome.broken.is_empty()))
+    !all.iter().any(Ran::caught)
 }

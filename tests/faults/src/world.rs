@@ -2,6 +2,7 @@
 //! Prometheus through proxies of their own.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -51,6 +52,11 @@ fn merge(into: &mut Value, changes: &Value) {
     }
 }
 
+tokio::task_local! {
+    /// Another build of the operator, for the plans that run within its scope.
+    pub static PROGRAM: PathBuf;
+}
+
 /// One operator and what lies between it and its servers.
 pub struct Replica {
     /// Between it and the API server.
@@ -70,6 +76,7 @@ impl Replica {
         let options = OperatorOptions {
             api_server: Some(api.url()),
             prometheus: metrics.url(),
+            program: PROGRAM.try_with(Clone::clone).ok(),
             ..options
         };
         let folder = space.folder().join(name);

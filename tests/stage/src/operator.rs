@@ -31,6 +31,8 @@ pub struct OperatorOptions {
     pub leader_elect: bool,
     /// More of the configuration: `mlflowSources`, `objectStores`.
     pub more: serde_json::Value,
+    /// Another build of it than the one beside the test.
+    pub program: Option<PathBuf>,
 }
 
 impl OperatorOptions {
@@ -45,6 +47,7 @@ impl OperatorOptions {
             api_server: None,
             leader_elect: false,
             more: json!({}),
+            program: None,
         }
     }
 }
@@ -110,7 +113,10 @@ impl Operator {
 
     /// Starts it after [`Operator::kill`], without waiting until it is ready.
     pub fn launch(&mut self) -> Result<(), StageError> {
-        let program = workload::harness::program("quality-officer")?;
+        let program = match &self.options.program {
+            Some(program) => program.clone(),
+            None => workload::harness::program("quality-officer")?,
+        };
         let append = std::fs::File::options().create(true).append(true).open(&self.log);
         let output = append.map_err(StageError::io(format!("open {}", self.log.display())))?;
         let child = workload::process::start(&program.to_string_lossy(), |command| {

@@ -1,0 +1,167 @@
+//! The harness proves itself: bugs that are put into the operator on purpose, one at a time, and the plan that must catch each.
+//!
+//! The list is `tests/faults/bugs.yaml`. Each bug is a replacement in one file; the tree is copied, built with it, and the
+//! operator so built is put under the named plan.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+use stage::StageError;
+
+/// A bug on purpose.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bug {
+    /// What is wrong then, in a few words.
+    pub name: String,
+    /// The promise that it breaks, by its number.
+    pub promise: u8,
+    /// The file, from the project's folder.
+    pub file: String,
+    /// What stands there, once.
+    pub old: String,
+    /// What stands there instead.
+    pub new: String,
+    /// The part of the harness that must catch it.
+    pub suite: String,
+    /// The first of its plans whose name contains this.
+    pub plan: String,
+}
+
+/// The list.
+pub fn bugs() -> Result<Vec<Bug>, StageError> {
+    let text = include_str!("../bugs.yaml");
+    serde_saphyr::from_str(text).map_err(|error| StageError::Unexpected(format!("bugs.yaml: {error}")))
+}
+
+impl Bug {
+    /// The file's text with the bug in it.
+    pub fn planted(&self, text: &str) -> Result<String, StageError> {
+        let places = text.matches(&self.old).count();
+        if places == 1 {
+            return Ok(text.replacen(&self.old, &self.new, 1));
+        }
+        Err(StageError::Unexpected(format!(
+            "bug `{}`: its text stands {places} times in {}, not once",
+            self.name, self.file
+        )))
+    }
+
+    /// Whether it is in what an administrator installs and not in the program.
+    pub fn is_installed(&self) -> bool {
+        self.file.starts_with("deploy/")
+    }
+}
+
+/// A copy of the tree, to be built with bugs in it.
+pub struct Workshop {
+    folder: PathBuf,
+}
+
+impl Workshop {
+    /// Copies what git tracks, and links what was built of other people's libraries, so that only our own is built again.
+    pub fn set_up() -> Result<Self, StageError> {
+        let project = stage::install::project();
+        let folder = project.join("target/seeded");
+        let listed = run(Command::new("git").current_dir(&project).args(["ls-files", "-z"]))?;
+        let tree = folder.join("tree");
+        for file in listed.split('\0').filter(|file| !file.is_empty()) {
+            let Ok(bytes) = std::fs::read(project.join(file)) else {
+                continue;
+            };
+            let copy = tree.join(file);
+            // What is as it was keeps its time: cargo builds only what is newer.
+            if std::fs::read(&copy).ok().as_ref() != Some(&bytes) {
+                write(&copy, &bytes)?;
+            }
+        }
+        let debug = folder.join("target/debug");
+        if !debug.exists() {
+            std::fs::create_dir_all(&debug).map_err(StageError::io("make target/seeded"))?;
+            for part in ["deps", "build", ".fingerprint"] {
+                let built = project.join("target/debug").join(part);
+                run(Command::new("cp").arg("-al").arg(built).arg(&debug))?;
+            }
+            unlink_own(&debug)?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// The operator with this bug.
+    pub fn build(&self, bug: &Bug) -> Result<PathBuf, StageError> {
+        let path = self.folder.join("tree").join(&bug.file);
+        let text = std::fs::read_to_string(&path).map_err(StageError::io(format!("read {}", bug.file)))?;
+        write(&path, bug.planted(&text)?.as_bytes())?;
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--workspace", "--bin", "quality-officer"]);
+        cargo.current_dir(self.folder.join("tree"));
+        cargo.env("CARGO_TARGET_DIR", self.folder.join("target"));
+        let built = run(&mut cargo);
+        write(&path, text.as_bytes())?;
+        built.map_err(|error| StageError::Unexpected(format!("bug `{}` does not build: {error}", bug.name)))?;
+        let programs = self.folder.join("programs").join(bug.name.replace([' ', '/'], "-"));
+        std::fs::create_dir_all(&programs).map_err(StageError::io("make target/seeded"))?;
+        let program = programs.join("quality-officer");
+        let made = self.folder.join("target/debug/quality-officer");
+        std::fs::copy(made, &program).map_err(StageError::io("copy the operator"))?;
+        Ok(program)
+    }
+}
+
+/// Cargo names what it builds of us the same in every folder, and a link is the other folder's file too.
+fn unlink_own(debug: &Path) -> Result<(), StageError> {
+    let failed = || StageError::io("unlink what was built of us");
+    for part in ["deps", ".fingerprint"] {
+        for entry in std::fs::read_dir(debug.join(part)).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            let name = entry.file_name().to_string_lossy().replace('_', "-");
+            if !name.trim_start_matches("lib").starts_with("quality-officer-") {
+                continue;
+            }
+            let path = entry.path();
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.map_err(failed())?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StageError> {
+    let failed = || StageError::io(format!("write {}", path.display()));
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed())?;
+    std::fs::write(path, bytes).map_err(failed())
+}
+
+fn run(command: &mut Command) -> Result<String, StageError> {
+    let output = command.output().map_err(StageError::io(format!("run {command:?}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let tail: Vec<&str> = text.lines().collect();
+    Err(StageError::Unexpected(tail[tail.len().saturating_sub(20)..].join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_still_fits_the_source_and_breaks_another_promise_or_in_another_way() {
+        let bugs = bugs().unwrap();
+        let mut names = std::collections::BTreeSet::new();
+        for bug in &bugs {
+            let text = std::fs::read_to_string(stage::install::project().join(&bug.file)).unwrap();
+            assert_ne!(bug.planted(&text).unwrap(), text, "{}", bug.name);
+            assert!((1..=24).contains(&bug.promise), "{}", bug.name);
+            assert!(names.insert(bug.name.clone()), "{} twice", bug.name);
+        }
+    }
+}

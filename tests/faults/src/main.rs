@@ -23,7 +23,7 @@ use clap::Parser;
 use plan::{Plan, Ran, run_all};
 use stage::StageError;
 use suites::{
-    breaches, soak,
+    breaches, cooldown, lists, soak,
     writes::{self, Oracle, Scenario},
 };
 use world::PROGRAM;
@@ -75,7 +75,7 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let begin = Instant::now();
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
-    let oracles = if ["writes"].iter().any(|suite| wanted.wants(suite)) {
+    let oracles = if ["writes", "lists"].iter().any(|suite| wanted.wants(suite)) {
         oracles(&endpoints).await?
     } else {
         Vec::new()
@@ -102,6 +102,14 @@ fn plans(wanted: &CommandLine, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
     let mut plans = Vec::new();
     if wanted.wants("writes") {
         plans.extend(writes::plans(oracles));
+    }
+    if let Some(rollback) = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback) {
+        if wanted.wants("lists") {
+            plans.extend(lists::plans(rollback));
+        }
+    }
+    if wanted.wants("cooldown") {
+        plans.extend(cooldown::plans());
     }
     if wanted.wants("soak") {
         plans.extend(soak::plans(100, Duration::from_mins(15)));

@@ -125,7 +125,7 @@ pub struct Rules<'a> {
 }
 
 /// The kinds whose caches must be filled before anything is written.
-const CACHED: [&str; 7] = [
+pub const CACHED: [&str; 7] = [
     "qualitypolicies",
     "deployments",
     "replicasets",

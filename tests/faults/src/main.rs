@@ -1,6 +1,7 @@
 //! The fault harness: it tries to break every promise of the operator on a real control plane, and says what it broke.
 //! `make faults` runs all of it, `make test` a selection.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod api;
 mod end_state;

@@ -506,3 +506,6 @@ fn once(writes: &[Write<'_>], rules: &Rules<'_>, broken: &mut Vec<Broken>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,7 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
 fn plans(wanted: &CommandLine, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
     let mut plans = Vec::new();
     if wanted.wants("writes") {
-        plans.extend(writes::plans(oracles));
+        plans.extend(writes::plans(oracles, wanted.short));
     }
     if let Some(rollback) = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback) {
         if wanted.wants("lists") {
@@ -172,8 +172,7 @@ async fn prove(
 }
 
 async fn oracles(endpoints: &Endpoints) -> Result<Vec<Arc<Oracle>>, StageError> {
-    let scenarios = [Scenario::Registration, Scenario::Rollback, Scenario::Drill];
-    let runs = scenarios.map(|scenario| Oracle::of(endpoints, scenario));
+    let runs = writes::SCENARIOS.map(|scenario| Oracle::of(endpoints, scenario));
     let mut oracles = Vec::new();
     for oracle in futures::future::join_all(runs).await {
         let oracle = oracle?;

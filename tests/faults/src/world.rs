@@ -201,12 +201,18 @@ impl World {
         self.space
             .wait_all(what, within, |all: &[RollbackCheckpoint]| all.iter().any(has))
             .await?;
-        let policies = "the policy says that its objectives are met";
+        self.objectives_met().await
+    }
+
+    /// Waits until the policy says that all is well.
+    pub async fn objectives_met(&self) -> Result<(), StageError> {
+        let what = "the policy says that its objectives are met";
         let met = |policy: &quality_officer::api::QualityPolicy| {
             let status = policy.status.as_ref();
             status.is_some_and(|status| conditions::is_true(&status.conditions, "SLOsMet"))
         };
-        self.space.wait(policies, "ranker", within, met).await.map(drop)
+        let within = Duration::from_secs(120);
+        self.space.wait(what, "ranker", within, met).await.map(drop)
     }
 
     /// The first operator, or the only one.

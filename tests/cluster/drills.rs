@@ -1,7 +1,6 @@
 //! The way back is rehearsed: on a shadow beside the service, or in place where that is allowed. Whatever happens, the
 //! record is all that is left.
 
-mod faults;
 mod in_place;
 mod schedule;
 
@@ -123,16 +122,6 @@ pub fn is_rollback(asked: &Asked) -> bool {
     asked.method == Method::PATCH
         && asked.path.contains("/deployments/")
         && String::from_utf8_lossy(&asked.body).contains("quality-officer.dev/rollback")
-}
-
-pub fn is_shadow(asked: &Asked) -> bool {
-    asked.method == Method::POST
-        && asked
-            .path
-            .split('?')
-            .next()
-            .unwrap_or_default()
-            .ends_with("/deployments")
 }
 
 /// The API server is not able to answer now.

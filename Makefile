@@ -43,8 +43,19 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	$(BED) run --scrape-interval 1s --mlflow -- sh -c '\
 	  cargo test --workspace --test cluster -- --test-threads 4 && \
 	  cargo test --workspace --test ship -- --ignored every_right'
+	$(BED) run --scrape-interval 1s --mlflow -- target/debug/faults --short
 	$(BED) run -- cargo test --workspace --test ship -- --test-threads 2
 	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
+
+.PHONY: faults
+faults: bed ## Try to break every promise, under every fault (SUITES=a,b: some parts; ONLY=text: some plans)
+	@$(BED) build versitygw registry >/dev/null
+	$(BED) run --scrape-interval 1s --mlflow -- target/debug/faults $(if $(SUITES),--suites $(SUITES)) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: faults-prove
+faults-prove: bed ## Put bugs into the operator on purpose, and see that the plans catch each
+	@$(BED) build versitygw registry >/dev/null
+	$(BED) run --scrape-interval 1s --mlflow -- target/debug/faults --prove
 
 .PHONY: screenshots
 screenshots: bed ## Run the demonstration and picture its report page into docs/images (RECORDS=folder: its records of before)

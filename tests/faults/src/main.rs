@@ -16,7 +16,11 @@ use bed::Endpoints;
 use clap::Parser;
 use plan::{Ran, run_all};
 use stage::StageError;
-use suites::writes::{self, Oracle, Scenario};
+use suites::{
+    neighbours, policies, stale, streams,
+    writes::{self, Oracle, Scenario},
+};
+use tokio::sync::OnceCell;
 
 /// Tries to break every promise of the operator.
 #[derive(Parser)]
@@ -45,7 +49,8 @@ impl CommandLine {
     }
 }
 
-#[tokio::main]
+// Plans run kubectl and wait for it: the exporters and proxies beside them must go on answering.
+#[tokio::main(worker_threads = 48)]
 async fn main() -> ExitCode {
     match run(&CommandLine::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
@@ -62,8 +67,23 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
     let mut plans = Vec::new();
+    // The fault-free runs, once they are asked for.
+    let known = OnceCell::new();
+    let oracles = || known.get_or_try_init(|| oracles(&endpoints));
     if wanted.wants("writes") {
-        plans.extend(writes::plans(&oracles(&endpoints).await?));
+        plans.extend(writes::plans(oracles().await?));
+    }
+    if wanted.wants("streams") {
+        plans.extend(streams::plans(oracles().await?, wanted.short));
+    }
+    if wanted.wants("stale") {
+        plans.extend(stale::plans(wanted.short));
+    }
+    if wanted.wants("policies") {
+        plans.extend(policies::plans(oracles().await?, wanted.short));
+    }
+    if wanted.wants("neighbours") {
+        plans.extend(neighbours::plans(oracles().await?, wanted.short));
     }
     if let Some(only) = &wanted.only {
         plans.retain(|plan| plan.name.contains(only.as_str()));

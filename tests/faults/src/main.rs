@@ -14,7 +14,7 @@ use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use bed::Endpoints;
 use clap::Parser;
-use plan::{Ran, run_all};
+use plan::{Plan, Ran, run_all};
 use stage::StageError;
 use suites::{
     neighbours, policies, stale, streams,
@@ -32,9 +32,9 @@ struct CommandLine {
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     suites: Vec<String>,
-    /// Only plans whose names contain this.
+    /// Only plans whose names contain this, or one of these.
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// How many plans run at a time.
     #[arg(long, default_value_t = 16)]
     jobs: usize,
@@ -85,9 +85,8 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     if wanted.wants("neighbours") {
         plans.extend(neighbours::plans(oracles().await?, wanted.short));
     }
-    if let Some(only) = &wanted.only {
-        plans.retain(|plan| plan.name.contains(only.as_str()));
-    }
+    let named = |plan: &Plan| wanted.only.iter().any(|part| plan.name.contains(part.as_str()));
+    plans.retain(|plan| wanted.only.is_empty() || named(plan));
     if wanted.list {
         for plan in &plans {
             println!("{} {}", plan.suite, plan.name);

@@ -12,10 +12,12 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{api::apps::v1::ReplicaSet, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::ResourceExt;
+use quality_officer::api::{IncidentState, QualityIncident};
 use serde_json::Value;
 use stage::{
-    StageError,
+    Behaviour, StageError,
     proxy::{Act, Asked, Hook, Watches},
+    script,
 };
 
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
     end_state::{end_state, unlike},
     monitor::{Broken, Promise},
     plan::Outcome,
-    world::World,
+    world::{World, bad},
 };
 
 /// A moment of a rollback, by what the operator asks the API server.
@@ -130,6 +132,38 @@ impl World {
             }
         });
         Befallen { befell }
+    }
+
+    /// A bad release is shipped. Where the moment is that of the PATCH, it is bad once it is rolled out: what the Deployment's
+    /// controller writes during a rollout would have the PATCH refused now and then.
+    pub async fn breach_for(&self, moment: Moment) -> Result<(), StageError> {
+        if ![Moment::BeforePatch, Moment::AfterPatch].contains(&moment) {
+            return self.ship(&bad()).await;
+        }
+        self.service.behave(&bad(), Behaviour::HEALTHY);
+        self.ship(&bad()).await?;
+        script::rolled_out(&self.space, "ranker").await?;
+        self.service.behave(&bad(), Behaviour::FAILING);
+        Ok(())
+    }
+
+    /// Another breach takes its time again: waits until there is a second incident and none moves. What is missing then is told
+    /// by the end.
+    pub async fn settled(&self) {
+        let settled = |all: &[QualityIncident]| {
+            let moves = |incident: &QualityIncident| {
+                let state = incident.status.as_ref().map(|status| status.state).unwrap_or_default();
+                [
+                    IncidentState::Open,
+                    IncidentState::RollingBack,
+                    IncidentState::Verifying,
+                ]
+                .contains(&state)
+            };
+            all.len() > 1 && !all.iter().any(moves)
+        };
+        let within = Duration::from_secs(90);
+        let _ = self.space.wait_all("the second breach is over", within, settled).await;
     }
 
     /// How many PATCHes of the Deployment's images the API server took, of rollbacks.

@@ -27,7 +27,7 @@ use crate::{
 pub fn plans(oracles: &[Arc<Oracle>], short: bool) -> Vec<Plan> {
     let mut plans = Vec::new();
     let rollback = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback);
-    for oracle in rollback {
+    if let Some(oracle) = rollback {
         for force in [true, false] {
             if short && !force {
                 continue;

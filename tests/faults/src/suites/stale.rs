@@ -7,7 +7,7 @@ use bed::Endpoints;
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use quality_officer::api::{BREAK_GLASS_ANNOTATION, IncidentState, QualityIncident, RollbackCheckpoint};
+use quality_officer::api::{BREAK_GLASS_ANNOTATION, RollbackCheckpoint};
 use serde_json::{Value, json};
 use stage::{Behaviour, Space, StageError, proxy::Watches, script};
 
@@ -241,28 +241,13 @@ async fn changed(
         let space = space.clone();
         async move { change.make(&space).await }.boxed()
     });
-    world.ship(&bad()).await?;
+    world.breach_for(moment).await?;
     let reached = befallen.within(Duration::from_secs(90)).await?;
     tokio::time::sleep(HIDDEN).await;
     world.first().api.behave();
     let mut cleared = Instant::now();
     if end["incidents"].as_array().is_some_and(|incidents| incidents.len() > 1) {
-        // Another breach takes its time again.
-        let settled = |all: &[QualityIncident]| {
-            let moves = |incident: &QualityIncident| {
-                let state = incident.status.as_ref().map(|status| status.state).unwrap_or_default();
-                [
-                    IncidentState::Open,
-                    IncidentState::RollingBack,
-                    IncidentState::Verifying,
-                ]
-                .contains(&state)
-            };
-            all.len() > 1 && !all.iter().any(moves)
-        };
-        let within = Duration::from_secs(90);
-        // What is missing then is told by the end.
-        let _ = world.space.wait_all("the second breach is over", within, settled).await;
+        world.settled().await;
         cleared = Instant::now();
     }
     let outcome = world.ends(cleared, end).await?;

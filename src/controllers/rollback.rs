@@ -112,6 +112,10 @@ pub async fn roll_back(
         deployment.metadata.deletion_timestamp.is_none(),
         "the Deployment is being deleted",
     )?;
+    ensure(
+        !deployment.spec.paused.unwrap_or(false),
+        "rollouts of the Deployment are paused",
+    )?;
     let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
     ensure(
         observed >= deployment.metadata.generation,

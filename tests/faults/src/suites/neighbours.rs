@@ -102,12 +102,15 @@ async fn reapplied(
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }));
-    oracle.scenario.over(&world).await?;
+    let over = oracle.scenario.over(&world).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     drop(syncing);
     let outcome = world.judged(Instant::now(), Some(&oracle.end)).await?;
     drop(watching);
     let mut broken = outcome.broken;
+    if let Err(error) = over {
+        broken.push(Broken::new(Promise::Gate, error.to_string()));
+    }
     if again.load(Ordering::SeqCst) {
         broken.push(Broken::new(
             Promise::Gate,

@@ -70,7 +70,9 @@ pub fn plans(oracles: &[Arc<Oracle>], short: bool) -> Vec<Plan> {
         for step in std::iter::once(None).chain(steps.map(Some)) {
             let text = step.map_or_else(|| "its begin".to_owned(), ToString::to_string);
             for fault in FAULTS {
-                if short && !(text == "patch deployments rollback" && oracle.scenario == Scenario::Rollback) {
+                let is_telling =
+                    text == "patch deployments rollback" && [Fault::HalfOpen, Fault::Gone].contains(&fault);
+                if short && !(is_telling && oracle.scenario == Scenario::Rollback) {
                     continue;
                 }
                 let name = format!("{:?}: {fault:?} from {text}", oracle.scenario);

@@ -113,15 +113,12 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
     if deployment.metadata.deletion_timestamp.is_some() {
         return Err(NotNow::TargetTerminating);
     }
+    // A rollback would change nothing that runs, and a person has it in hand.
+    if deployment.spec.paused.unwrap_or(false) {
+        return Err(NotNow::TargetPaused);
+    }
     let owned = owned(stores, &deployment);
-    let Some(newest) = release::newest(&deployment, &owned) else {
-        let paused = deployment.spec.paused.unwrap_or(false);
-        return Err(if paused {
-            NotNow::TargetPaused
-        } else {
-            NotNow::RolloutPending
-        });
-    };
+    let newest = release::newest(&deployment, &owned).ok_or(NotNow::RolloutPending)?;
     let deployment_uid = deployment.uid().unwrap_or_default();
     let all_incidents: Vec<QualityIncident> = of_namespace(&stores.incidents.state(), &namespace);
     let last_rollback = all_incidents

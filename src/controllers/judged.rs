@@ -216,7 +216,10 @@ impl Judged {
                 trigger.state = judge::State::Unknown(why);
             }
         }
-        verdict
+        match self.subject.born {
+            Some(born) => verdict.born(born),
+            None => verdict,
+        }
     }
 
     /// The history as the report shows it, with the latencies of the newest window and what the evidence shows.

@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use crate::{
     api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
     controllers::{
         context::{CallError, Context, call},
+        gather::rivals,
         release,
     },
     core::{plan::Candidate, readiness::confirmed},
@@ -112,6 +114,10 @@ pub async fn roll_back(
         deployment.metadata.deletion_timestamp.is_none(),
         "the Deployment is being deleted",
     )?;
+    ensure(
+        !deployment.spec.paused.unwrap_or(false),
+        "rollouts of the Deployment are paused",
+    )?;
     let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
     ensure(
         observed >= deployment.metadata.generation,
@@ -126,6 +132,23 @@ pub async fn roll_back(
     ensure(
         candidate.images.iter().all(|image| present(&image.container)),
         "the Deployment lacks a container of the checkpoint",
+    )?;
+
+    // What the watches told while the others were read counts as well.
+    let told = context
+        .stores
+        .policies
+        .get(&ObjectRef::new(&policy.name_any()).within(&namespace));
+    let told = told
+        .as_ref()
+        .map(|told| (told.meta().uid.as_ref(), told.meta().generation));
+    ensure(
+        told == Some((policy.metadata.uid.as_ref(), policy.metadata.generation)),
+        "the policy changed",
+    )?;
+    ensure(
+        rivals(&context.stores, policy).is_empty(),
+        "another policy guards the same Deployment",
     )?;
 
     let images: Vec<_> = candidate

@@ -102,6 +102,17 @@ fn three_percent_errors_against_one_are_a_breach_after_two_looks_that_began_with
 }
 
 #[test]
+fn no_breach_of_a_release_began_before_the_release() {
+    let mut analysis = analysis(policy(), independent());
+    take(&mut analysis, 2, |at| look(at, 45.0, 15.0));
+    let verdict = analysis.verdict();
+    let onset = |verdict: &Verdict| verdict.trigger(Trigger::ErrorRate).unwrap().onset.unwrap();
+    let began = onset(&verdict);
+    assert_eq!(onset(&verdict.clone().born(began - 7)), began);
+    assert_eq!(onset(&verdict.born(began + 7)), began + 7);
+}
+
+#[test]
 fn the_cautious_design_effect_takes_longer_and_still_finds_it() {
     let mut slow = analysis(policy(), DesignEffects::default());
     take(&mut slow, 2, |at| look(at, 45.0, 15.0));

@@ -137,31 +137,37 @@ fn report(report: &QualityReport) -> Value {
 
 /// Where two end states differ: one line a place.
 pub fn differences(expected: &Value, found: &Value) -> Vec<String> {
-    fn walk(path: &str, expected: &Value, found: &Value, into: &mut Vec<String>) {
-        match (expected, found) {
-            (Value::Object(left), Value::Object(right)) => {
-                let keys = left
-                    .keys()
-                    .chain(right.keys())
-                    .collect::<std::collections::BTreeSet<_>>();
-                for key in keys {
-                    let null = &Value::Null;
-                    let (left, right) = (left.get(key).unwrap_or(null), right.get(key).unwrap_or(null));
-                    walk(&format!("{path}.{key}"), left, right, into);
-                }
-            }
-            (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-                for (number, (left, right)) in left.iter().zip(right).enumerate() {
-                    walk(&format!("{path}[{number}]"), left, right, into);
-                }
-            }
-            (left, right) if left != right => into.push(format!("{path}: {right} instead of {left}")),
-            _ => {}
-        }
-    }
     let mut into = Vec::new();
-    walk("", expected, found, &mut into);
+    walk(true, "", expected, found, &mut into);
     into
+}
+
+/// As [`differences`], of what is expected: a field that is not named may be anything. Lists are named whole.
+pub fn unlike(expected: &Value, found: &Value) -> Vec<String> {
+    let mut into = Vec::new();
+    walk(false, "", expected, found, &mut into);
+    into
+}
+
+fn walk(whole: bool, path: &str, expected: &Value, found: &Value, into: &mut Vec<String>) {
+    match (expected, found) {
+        (Value::Object(left), Value::Object(right)) => {
+            let unnamed = right.keys().filter(|_| whole);
+            let keys = left.keys().chain(unnamed).collect::<std::collections::BTreeSet<_>>();
+            for key in keys {
+                let null = &Value::Null;
+                let (left, right) = (left.get(key).unwrap_or(null), right.get(key).unwrap_or(null));
+                walk(whole, &format!("{path}.{key}"), left, right, into);
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            for (number, (left, right)) in left.iter().zip(right).enumerate() {
+                walk(whole, &format!("{path}[{number}]"), left, right, into);
+            }
+        }
+        (left, right) if left != right => into.push(format!("{path}: {right} instead of {left}")),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +185,14 @@ mod tests {
         );
         let longer = json!({"a": [], "c": 2});
         assert_eq!(differences(&expected, &longer), [".a: [] instead of [{\"b\":1}]"]);
+    }
+
+    #[test]
+    fn what_is_not_named_may_be_anything() {
+        let expected = json!({"a": [{"b": 1}]});
+        let found = json!({"a": [{"b": 1, "e": 2}], "d": true});
+        assert_eq!(unlike(&expected, &found), Vec::<String>::new());
+        assert_eq!(unlike(&json!({"a": []}), &found).len(), 1);
+        assert_eq!(unlike(&json!({"d": false}), &found), [".d: true instead of false"]);
     }
 }

@@ -13,19 +13,16 @@ mod suites;
 mod table;
 mod world;
 
-use std::{
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use bed::Endpoints;
 use clap::Parser;
 use plan::{Plan, Ran, run_all};
+use seeded::Bug;
 use stage::StageError;
 use suites::{
-    breaches, cooldown, lists, soak,
-    writes::{self, Oracle, Scenario},
+    Choice,
+    writes::{self, Oracle},
 };
 use world::PROGRAM;
 
@@ -39,9 +36,9 @@ struct CommandLine {
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     suites: Vec<String>,
-    /// Only plans whose names contain this.
+    /// Only plans (with --prove: bugs) whose names contain this, or one of these.
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// How many plans run at a time.
     #[arg(long, default_value_t = 16)]
     jobs: usize,
@@ -54,8 +51,9 @@ struct CommandLine {
 }
 
 impl CommandLine {
-    fn wants(&self, suite: &str) -> bool {
-        self.suites.is_empty() || self.suites.iter().any(|wanted| wanted == suite)
+    /// Whether a plan or bug of this name is wanted.
+    fn names(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
 }
 
@@ -76,18 +74,20 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let begin = Instant::now();
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
-    let oracles = if ["writes", "lists"].iter().any(|suite| wanted.wants(suite)) {
+    let choice = Choice {
+        suites: wanted.suites.clone(),
+        short: wanted.short,
+    };
+    let oracles = if choice.needs_oracles() {
         oracles(&endpoints).await?
     } else {
         Vec::new()
     };
     if wanted.prove {
-        return prove(wanted, &endpoints, || plans(wanted, &oracles)).await;
+        return prove(wanted, &choice, &endpoints, &oracles).await;
     }
-    let mut plans = plans(wanted, &oracles);
-    if let Some(only) = &wanted.only {
-        plans.retain(|plan| plan.name.contains(only.as_str()));
-    }
+    let mut plans = choice.plans(&oracles);
+    plans.retain(|plan| wanted.names(&plan.name));
     if wanted.list {
         for plan in &plans {
             println!("{} {}", plan.suite, plan.name);
@@ -97,28 +97,6 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
     print!("{}", table::summary(&ran, begin.elapsed()));
     Ok(table::is_whole(&ran))
-}
-
-fn plans(wanted: &CommandLine, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
-    let mut plans = Vec::new();
-    if wanted.wants("writes") {
-        plans.extend(writes::plans(oracles, wanted.short));
-    }
-    if let Some(rollback) = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback) {
-        if wanted.wants("lists") {
-            plans.extend(lists::plans(rollback));
-        }
-    }
-    if wanted.wants("cooldown") {
-        plans.extend(cooldown::plans());
-    }
-    if wanted.wants("soak") {
-        plans.extend(soak::plans(100, Duration::from_mins(15)));
-    }
-    if wanted.wants("breaches") {
-        plans.extend(breaches::plans(100, 10));
-    }
-    plans
 }
 
 async fn run_and_tell(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize) -> Vec<Ran> {
@@ -135,34 +113,42 @@ async fn run_and_tell(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize)
 /// Builds the operator with each bug, and runs the plan that must catch it.
 async fn prove(
     wanted: &CommandLine,
+    choice: &Choice,
     endpoints: &Arc<Endpoints>,
-    plans: impl Fn() -> Vec<Plan>,
+    oracles: &[Arc<Oracle>],
 ) -> Result<bool, StageError> {
     let mut bugs = seeded::bugs()?;
-    bugs.retain(|bug| wanted.only.as_ref().is_none_or(|only| bug.name.contains(only.as_str())));
-    bugs.retain(|bug| wanted.wants(&bug.suite));
+    bugs.retain(|bug| wanted.names(&bug.name) && choice.wants(&bug.suite));
     let workshop = seeded::Workshop::set_up()?;
-    let mut under = Vec::new();
-    for (number, bug) in bugs.iter().enumerate() {
-        println!("building bug {} of {}: {}", number + 1, bugs.len(), bug.name);
-        let program = tokio::task::block_in_place(|| workshop.build(bug))?;
+    let plan = |bug: &Bug| {
         let named = |plan: &Plan| plan.suite == bug.suite && plan.name.contains(&bug.plan);
-        let plan = plans().into_iter().find(named).ok_or_else(|| {
-            StageError::Unexpected(format!(
-                "bug `{}`: no plan of {} is named {}",
-                bug.name, bug.suite, bug.plan
-            ))
-        })?;
+        let found = choice.plans(oracles).into_iter().find(named);
         let name = format!("promise {}: {}", bug.promise, bug.name);
+        let missing = || format!("bug `{}`: no plan of {} is named {}", bug.name, bug.suite, bug.plan);
+        found
+            .map(|plan| Plan { name, ..plan })
+            .ok_or_else(|| StageError::Unexpected(missing()))
+    };
+    let (installed, built): (Vec<Bug>, Vec<Bug>) = bugs.into_iter().partition(Bug::is_installed);
+    let mut under = Vec::new();
+    for (number, bug) in built.iter().enumerate() {
+        println!("building bug {} of {}: {}", number + 1, built.len(), bug.name);
+        let program = tokio::task::block_in_place(|| workshop.build(bug))?;
+        let plan = plan(bug)?;
         under.push(Plan {
-            name,
             run: Box::new(move |endpoints, namespace| {
                 Box::pin(PROGRAM.scope(program, (plan.run)(endpoints, namespace)))
             }),
             ..plan
         });
     }
-    let ran = run_and_tell(endpoints, under, wanted.jobs).await;
+    let mut ran = run_and_tell(endpoints, under, wanted.jobs).await;
+    // What an administrator installs is there for every world: one bug of it at a time.
+    for bug in &installed {
+        seeded::installed(endpoints, bug, true)?;
+        ran.extend(run_and_tell(endpoints, vec![plan(bug)?], 1).await);
+        seeded::installed(endpoints, bug, false)?;
+    }
     let missed: Vec<&Ran> = ran.iter().filter(|ran| !ran.caught()).collect();
     println!("{} bugs on purpose, {} caught", ran.len(), ran.len() - missed.len());
     for ran in &missed {

@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use bed::Endpoints;
 use serde::Deserialize;
 use stage::StageError;
 
@@ -54,6 +55,20 @@ impl Bug {
     pub fn is_installed(&self) -> bool {
         self.file.starts_with("deploy/")
     }
+}
+
+/// Installs the file of a bug that is in what an administrator installs: with the bug, or as it should be.
+pub fn installed(endpoints: &Endpoints, bug: &Bug, planted: bool) -> Result<(), StageError> {
+    let path = stage::install::project().join(&bug.file);
+    let text = std::fs::read_to_string(&path).map_err(StageError::io(format!("read {}", bug.file)))?;
+    let text = if planted { bug.planted(&text)? } else { text };
+    let copy = endpoints.work_folder.join("planted.yaml");
+    write(&copy, text.as_bytes())?;
+    let copy = copy.display().to_string();
+    endpoints.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &copy])?;
+    // The API server's watch of its policies follows.
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    Ok(())
 }
 
 /// A copy of the tree, to be built with bugs in it.

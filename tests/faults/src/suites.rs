@@ -1,7 +1,77 @@
-//! The parts of the harness.
+//! The parts of the harness, and which plans of each run.
 
 pub mod breaches;
 pub mod cooldown;
 pub mod lists;
+mod moments;
+mod names;
+pub mod neighbours;
+pub mod policies;
 pub mod soak;
+pub mod stale;
+pub mod streams;
 pub mod writes;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::plan::Plan;
+use writes::{Oracle, Scenario};
+
+/// Which plans are wanted.
+pub struct Choice {
+    /// Only these parts; all of them when there is none.
+    pub suites: Vec<String>,
+    /// Only the selection that `make test` runs.
+    pub short: bool,
+}
+
+/// Parts whose plans are told what a fault-free run does.
+const WITH_ORACLES: [&str; 5] = ["writes", "lists", "streams", "policies", "neighbours"];
+
+impl Choice {
+    /// Whether this part is wanted.
+    pub fn wants(&self, suite: &str) -> bool {
+        self.suites.is_empty() || self.suites.iter().any(|wanted| wanted == suite)
+    }
+
+    /// Whether a part is wanted that must know the fault-free runs.
+    pub fn needs_oracles(&self) -> bool {
+        WITH_ORACLES.iter().any(|suite| self.wants(suite))
+    }
+
+    /// The plans that may run beside each other, the longest first.
+    pub fn plans(&self, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+        let short = self.short;
+        let mut plans = Vec::new();
+        // Minutes of load by themselves: not of the selection.
+        if self.wants("soak") && !short {
+            plans.extend(soak::plans(100, Duration::from_mins(15)));
+        }
+        if self.wants("breaches") && !short {
+            plans.extend(breaches::plans(100, 10));
+        }
+        if self.wants("writes") {
+            plans.extend(writes::plans(oracles, short));
+        }
+        if self.wants("streams") {
+            plans.extend(streams::plans(oracles, short));
+        }
+        if self.wants("stale") {
+            plans.extend(stale::plans(short));
+        }
+        if self.wants("policies") {
+            plans.extend(policies::plans(oracles, short));
+        }
+        if self.wants("neighbours") {
+            plans.extend(neighbours::plans(oracles, short));
+        }
+        if self.wants("cooldown") {
+            plans.extend(cooldown::plans());
+        }
+        let rollback = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback);
+        if let Some(rollback) = rollback.filter(|_| self.wants("lists")) {
+            plans.extend(lists::plans(rollback, short));
+        }
+        plans
+    }
+}

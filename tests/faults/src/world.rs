@@ -89,6 +89,12 @@ impl Replica {
         &self.operator
     }
 
+    /// Kills it, and nobody starts it again.
+    pub fn kill(&mut self) {
+        self.operator.kill();
+        self.api.next_life();
+    }
+
     /// Kills it and starts it again, as the kubelet would.
     pub fn restart(&mut self) -> Result<(), StageError> {
         self.operator.kill();

@@ -274,12 +274,12 @@ fn sweep(events: &[Compact], names: &Names, begin: f64, end: f64) -> Attribution
         .filter(|event| names.list[event.name as usize].2 == Role::Step)
         .map(|event| event.start)
         .collect();
-    if !(ENOUGH_STEPS..=MOST_STEPS).contains(&starts.len()) {
-        let width = (end - begin) / SLICES as f64;
-        starts = (0..SLICES).map(|slice| begin + slice as f64 * width).collect();
-    } else {
+    if (ENOUGH_STEPS..=MOST_STEPS).contains(&starts.len()) {
         // What comes before the first step belongs to it.
         starts[0] = begin;
+    } else {
+        let width = (end - begin) / SLICES as f64;
+        starts = (0..SLICES).map(|slice| begin + slice as f64 * width).collect();
     }
     let mut sums = Sums {
         steps: vec![0.0; starts.len()],

@@ -33,6 +33,8 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
 	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden
+	@# MUTATIONS=full: thousands of mutations of each parser in place of hundreds.
+	cargo test --workspace --test mutations
 	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null
 	cargo test --workspace --test certificates --test beds --test servers --test loopback
 	@# The report page in a real browser; says so where no Chromium is installed.

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use crate::core::words;
+
 pub use receivers::{ReceiverSettings, ReceiverType};
 
 /// Why the configuration cannot be used.
@@ -275,15 +277,17 @@ impl Config {
 
     /// Checks the text of a configuration file; `path` is for the message.
     pub fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
+        // The message is one line of a log; a piece of the file in it could be a piece of a secret.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: words::plain(&error.to_string(), 300),
         })?;
         let field = |checked: Result<(), String>, list: &str, name: &str| {
             checked.map_err(|message| ConfigError::Value {
                 path: path.to_owned(),
-                field: format!("{list}.{name}"),
-                message,
+                field: format!("{list}.{}", words::plain(name, 100)),
+                message: words::plain(&message, 300),
             })
         };
         for (name, source) in &config.metrics_sources {
@@ -466,6 +470,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.metrics_sources["default"].timeout(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_message_is_one_short_line_whatever_the_file_holds() {
+        let name = format!("x\u{202e}{}", "y".repeat(5_000));
+        for text in [
+            "metricsSources: null\nmlflowSources: {}\n".to_owned(),
+            format!("{name}: 1"),
+            format!("metricsSources: {{\"{name}\\n\": {{url: 'ftp://x'}}}}"),
+            format!("metricsSources: {{d: {{url: '{name}'}}}}"),
+        ] {
+            let message = Config::parse("c.yaml", &text).unwrap_err().to_string();
+            assert!(message.chars().count() < 600, "{message}");
+            assert!(!message.contains(['\n', '\u{202e}']), "{message}");
+        }
     }
 
     #[test]

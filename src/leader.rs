@@ -323,6 +323,22 @@ mod tests {
         assert!(!leadership.holds());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_lease_says_it_is_read_and_keeps_nobody_out_for_ever(
+            holder in proptest::option::of(".{0,40}"), seconds in proptest::option::of(proptest::num::i32::ANY),
+            renewed in -377_705_023_201_i64..253_402_207_200,
+        ) {
+            let mut lease = Lease::default();
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = holder;
+            spec.lease_duration_seconds = seconds;
+            spec.renew_time = Timestamp::from_second(renewed).ok().map(MicroTime);
+            let seen = Seen::again(None, record(&lease), 0);
+            proptest::prop_assert_eq!(evaluate(Some(&seen), "me", 300_000), Step::Take);
+        }
+    }
+
     #[test]
     fn a_lease_without_a_duration_or_with_a_negative_one_is_free() {
         let mut lease = Lease::default();

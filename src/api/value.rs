@@ -3,6 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::core::words;
+
+/// The most digits of a span: as in its pattern.
+const MOST_DIGITS: usize = 6;
+/// The longest value that the schema lets through, characters.
+const LONGEST: usize = 32;
+
 /// Why a value of a spec is not usable. The schema's patterns refuse most of these at admission; a stored
 /// object may still hold one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +39,7 @@ macro_rules! text_value {
             }
 
             fn error(&self, expected: &'static str) -> ValueError {
-                ValueError { text: self.0.clone(), expected }
+                ValueError { text: words::plain(&self.0, LONGEST), expected }
             }
         }
     };
@@ -68,7 +75,7 @@ impl Span {
             _ => return Err(self.error("a duration like 15s, 500ms, 24h or 7d")),
         };
         match digits.parse::<u32>() {
-            Ok(count) if count > 0 => Ok(f64::from(count) * unit),
+            Ok(count) if count > 0 && digits.len() <= MOST_DIGITS => Ok(f64::from(count) * unit),
             _ => Err(self.error("a positive duration like 15s, 500ms, 24h or 7d")),
         }
     }
@@ -142,10 +149,20 @@ mod tests {
             "15 s",
             "15sm",
             "∞s",
+            "1000000d",
             "99999999999s",
         ] {
             assert!(Span::from(text).seconds().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_quoted_only_in_part() {
+        let message = Span::from("15s\n".repeat(10_000).as_str())
+            .seconds()
+            .unwrap_err()
+            .to_string();
+        assert!(message.len() < 120 && !message.contains('\n'), "{message}");
     }
 
     #[test]

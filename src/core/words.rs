@@ -11,6 +11,21 @@ use crate::core::{
 /// What is printed where nothing is known.
 pub const UNKNOWN: &str = "—";
 
+/// What somebody else wrote, for a message of ours: on one line, at most so many characters, and without those that are
+/// not seen or turn the text around.
+pub fn plain(text: &str, most: usize) -> String {
+    let is_seen = |c: &char| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let mut plain = String::new();
+    for (index, c) in text.chars().filter(is_seen).enumerate() {
+        if index == most {
+            plain.push('…');
+            break;
+        }
+        plain.push(if c.is_control() { ' ' } else { c });
+    }
+    plain
+}
+
 /// Evidence as odds, two digits: `88,000 : 1`, `1 : 3`.
 pub fn odds(log_evidence: f64) -> String {
     if log_evidence.is_nan() || log_evidence == f64::NEG_INFINITY {
@@ -243,6 +258,13 @@ pub fn sentence(verdict: &TriggerVerdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_short_line_of_what_can_be_seen() {
+        assert_eq!(plain("a\u{202e}b\nc\u{7f}\u{200b}d", 9), "ab c d");
+        assert_eq!(plain("äöüß", 3), "äöü…");
+        assert_eq!(plain("äöü", 3), "äöü");
+    }
 
     #[test]
     fn odds_have_two_digits_and_say_which_side_they_are_on() {

@@ -24,6 +24,7 @@ use crate::core::quality::evidence::{
     CalibrationData, Compliance, Dataset, Errors, File, Loaded, Origin, Point, Profiling, Sample, Window, WindowSummary,
 };
 use crate::core::quality::trace::{Attribution, TraceError};
+use crate::core::words;
 
 pub use trace::read_trace;
 
@@ -115,12 +116,7 @@ impl From<serde_json::Error> for FormatError {
             _ => Self::Json {
                 line: error.line(),
                 column: error.column(),
-                detail: error
-                    .to_string()
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(200)
-                    .collect(),
+                detail: words::plain(&error.to_string(), 200),
             },
         }
     }
@@ -186,22 +182,30 @@ fn text_within(text: &str, most: usize) -> bool {
 }
 
 fn origin_within(run_id: &str, dataset: &Dataset) -> Result<(), FormatError> {
-    let plain = |text: &str, most| text_within(text, most) && !text.chars().any(|c| c.is_control() || c == '#');
-    if !plain(run_id, 64) {
-        return Err(FormatError::row(
-            "field",
-            0,
-            "run_id must have 1 to 64 characters, none of them #",
-        ));
-    }
-    if !plain(&dataset.version, 128) || !plain(&dataset.digest, 128) {
-        return Err(FormatError::row(
-            "field",
-            0,
-            "dataset version and digest must have 1 to 128 characters, none of them #",
-        ));
-    }
-    Ok(())
+    run_within(run_id)?;
+    dataset_within(&dataset.version)?;
+    dataset_within(&dataset.digest)
+}
+
+/// Parts of a claim, `file#run_id#dataset_version`.
+fn is_plain(text: &str, most: usize) -> bool {
+    text_within(text, most) && !text.chars().any(|c| c.is_control() || c == '#')
+}
+
+fn run_within(run_id: &str) -> Result<(), FormatError> {
+    is_plain(run_id, 64).then_some(()).ok_or(FormatError::row(
+        "field",
+        0,
+        "run_id must have 1 to 64 characters, none of them #",
+    ))
+}
+
+fn dataset_within(text: &str) -> Result<(), FormatError> {
+    is_plain(text, 128).then_some(()).ok_or(FormatError::row(
+        "field",
+        0,
+        "dataset version and digest must have 1 to 128 characters, none of them #",
+    ))
 }
 
 fn instant(text: &str) -> Option<i64> {

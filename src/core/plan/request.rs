@@ -20,6 +20,8 @@ use crate::core::{
 pub const STANDS_SECONDS: i64 = 600;
 /// The longest reason, characters.
 const LONGEST_REASON: usize = 300;
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
 
 /// What a person asks for: the value of the policy's annotation, JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,11 +42,21 @@ impl Request {
         if value.len() > 4_096 {
             return Err("the request is longer than 4,096 bytes".to_owned());
         }
-        let request: Self = serde_json::from_str(value)
-            .map_err(|error| format!("the request is not {{\"at\": …, \"to\": …, \"reason\": …}}: {error}"))?;
+        // The error quotes what it did not know, and the answer stands in a status.
+        let request: Self = serde_json::from_str(value).map_err(|error| {
+            let error = words::plain(&error.to_string(), 200);
+            format!("the request is not {{\"at\": …, \"to\": …, \"reason\": …}}: {error}")
+        })?;
         let reason = request.reason.trim();
         if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
             return Err(format!("a reason is one line of 1 to {LONGEST_REASON} characters"));
+        }
+        let is_name = |to: &String| {
+            (1..=LONGEST_NAME).contains(&to.len())
+                && to.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        };
+        if !request.to.as_ref().is_none_or(is_name) {
+            return Err("\"to\" is not the name of a checkpoint".to_owned());
         }
         Ok(request)
     }

@@ -9,6 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 pub const MOST_EVENTS: usize = 4_000_000;
 /// Different names beyond this share one.
 const MOST_NAMES: usize = 65_536;
+/// Microseconds, either side of 0, that a time of an event may be: of the year 2286 where the writer counts from 1970.
+/// Beyond, sums of times are no numbers any more.
+const MOST_TIME: f64 = 1e16;
+/// A trace with more steps is cut into slices, as one without any.
+const MOST_STEPS: usize = 100_000;
+/// Values that all parts together may have, 8 bytes each. Components beyond share one.
+const MOST_VALUES: usize = 4_000_000;
+/// The component of what is beyond [`MOST_VALUES`].
+const OTHER: &str = "(other)";
 /// Slices of a trace without step markers.
 const SLICES: usize = 30;
 /// Fewest steps by which a trace is cut.
@@ -147,7 +156,7 @@ pub enum TraceError {
     #[error("no complete event (ph \"X\") with a duration")]
     Empty,
     /// A time that cannot be.
-    #[error("event {0}: its time or duration is not a finite number, or negative")]
+    #[error("event {0}: its time or duration is no number of microseconds that can be, or negative")]
     Time(usize),
 }
 
@@ -155,7 +164,7 @@ impl Builder {
     /// Takes one complete event.
     pub fn add(&mut self, event: &Event<'_>) -> Result<(), TraceError> {
         let end = event.start + event.duration;
-        if !(event.start.is_finite() && end.is_finite() && event.duration >= 0.0) {
+        if !(event.start >= -MOST_TIME && end <= MOST_TIME && event.duration >= 0.0) {
             return Err(TraceError::Time(self.events.len()));
         }
         if self.events.len() >= MOST_EVENTS {
@@ -232,9 +241,9 @@ impl Names {
             let other = self
                 .list
                 .iter()
-                .position(|(name, known, _)| name == "(other)" && *known == class);
+                .position(|(name, known, _)| name == OTHER && *known == class);
             return other.unwrap_or_else(|| {
-                self.list.push(("(other)".to_owned(), class, Role::Work));
+                self.list.push((OTHER.to_owned(), class, Role::Work));
                 self.list.len() - 1
             }) as u32;
         }
@@ -265,12 +274,12 @@ fn sweep(events: &[Compact], names: &Names, begin: f64, end: f64) -> Attribution
         .filter(|event| names.list[event.name as usize].2 == Role::Step)
         .map(|event| event.start)
         .collect();
-    if starts.len() < ENOUGH_STEPS {
-        let width = (end - begin) / SLICES as f64;
-        starts = (0..SLICES).map(|slice| begin + slice as f64 * width).collect();
-    } else {
+    if (ENOUGH_STEPS..=MOST_STEPS).contains(&starts.len()) {
         // What comes before the first step belongs to it.
         starts[0] = begin;
+    } else {
+        let width = (end - begin) / SLICES as f64;
+        starts = (0..SLICES).map(|slice| begin + slice as f64 * width).collect();
     }
     let mut sums = Sums {
         steps: vec![0.0; starts.len()],
@@ -352,20 +361,22 @@ impl Sums<'_> {
                 .find(|name| name.2 == Role::Work)
                 .map_or_else(|| UNKNOWN_COMPONENT.to_owned(), |name| name.0.clone()),
         };
+        let count = self.starts.len();
+        let mut part = (component, category);
+        if self.parts.len() * count >= MOST_VALUES && !self.parts.contains_key(&part) {
+            OTHER.clone_into(&mut part.0);
+        }
         let stack: Vec<u32> = open.iter().take(DEEPEST).map(|event| event.name).collect();
         if !stack.is_empty() {
             *self.stacks.entry(stack).or_default() += to - from;
         }
-        let count = self.starts.len();
         let mut step = self.starts.partition_point(|start| *start <= from).saturating_sub(1);
         let mut from = from;
         while from < to {
             let until = self.starts.get(step + 1).map_or(to, |next| next.min(to));
             let spent = until - from;
             self.steps[step] += spent;
-            self.parts
-                .entry((component.clone(), category))
-                .or_insert_with(|| vec![0.0; count])[step] += spent;
+            self.parts.entry(part.clone()).or_insert_with(|| vec![0.0; count])[step] += spent;
             from = until;
             step += 1;
         }
@@ -456,11 +467,34 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_of_many_steps_and_components_takes_no_more_memory_than_its_bound() {
+        let mut builder = Builder::default();
+        for step in 0..30_000_i32 {
+            let start = f64::from(step) * 10.0;
+            builder
+                .add(&event("ProfilerStep#1", "user_annotation", start, 9.0))
+                .unwrap();
+            let name = format!("component {}", step % 1_000);
+            let of_step = Event {
+                name: &name,
+                ..event("", "user_annotation", start + 1.0, 5.0)
+            };
+            builder.add(&of_step).unwrap();
+        }
+        let attribution = builder.finish().unwrap();
+        let values: usize = attribution.parts.values().map(Vec::len).sum();
+        assert!(values <= MOST_VALUES + 7 * attribution.steps.len(), "{values}");
+        assert!((attribution.steps.iter().sum::<f64>() - 299_999.0).abs() < 1e-3);
+    }
+
+    #[test]
     fn a_trace_without_time_is_an_error() {
         assert_eq!(Builder::default().finish(), Err(TraceError::Empty));
         let mut builder = Builder::default();
         assert!(builder.add(&event("x", "cpu_op", f64::NAN, 1.0)).is_err());
         assert!(builder.add(&event("x", "cpu_op", 0.0, -1.0)).is_err());
+        assert!(builder.add(&event("x", "cpu_op", 1e308, 1.0)).is_err());
+        assert!(builder.add(&event("x", "cpu_op", -1e308, 1e308)).is_err());
         builder.add(&event("x", "cpu_op", 1.0, 0.0)).unwrap();
         assert_eq!(builder.finish(), Err(TraceError::Empty));
     }

@@ -75,6 +75,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<CalibrationData>, FormatError
                 confidence: bin.confidence,
                 observed: bin.observed,
             };
+            match bins.iter().try_fold(0_u64, |sum, bin| sum.checked_add(bin.n)) {
+                Some(0) => return Err(FormatError::NoRows),
+                Some(_) => {}
+                None => {
+                    return Err(FormatError::row(
+                        "bin",
+                        0,
+                        "the bins together hold too many predictions to count",
+                    ));
+                }
+            }
             CalibrationData::Bins(bins.iter().filter(|bin| bin.n > 0).map(bin).collect())
         }
         _ => {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::incident;
+use crate::core::{incident, words};
 
 /// The file's name.
 pub const CHECKPOINT_REGISTRY: &str = "checkpoint_registry.yaml";
@@ -184,7 +184,7 @@ pub fn parse(bytes: &[u8]) -> Result<CheckpointRegistry, RegistryError> {
         with_snippet: false,
     };
     let registry: CheckpointRegistry = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| RegistryError::Yaml(error.to_string().chars().take(300).collect()))?;
+        .map_err(|error| RegistryError::Yaml(words::plain(&error.to_string(), 300)))?;
     check(&registry)?;
     Ok(registry)
 }
@@ -211,7 +211,7 @@ fn check(registry: &CheckpointRegistry) -> Result<(), RegistryError> {
         if !names.insert(&checkpoint.name) {
             return Err(problem("its name is there twice".to_owned()));
         }
-        checked(checkpoint).map_err(problem)?;
+        checked(checkpoint).map_err(|text| problem(words::plain(&text, 300)))?;
     }
     Ok(())
 }
@@ -339,6 +339,14 @@ mod tests {
             let said = parse(text.as_bytes()).unwrap_err().to_string();
             assert!(said.contains(words), "{words}: {said}");
         }
+        let long = good("a").replace(
+            "container: server",
+            &format!("container: \"x\\n{}\"", "y".repeat(5_000)),
+        );
+        let said = parse(file(&long.replace("@sha256", ":")).as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(said.len() < 400 && !said.contains('\n'), "{said}");
         assert!(matches!(parse(b"\xff\xfe"), Err(RegistryError::NotText)));
     }
 }

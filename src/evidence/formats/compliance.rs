@@ -65,6 +65,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<Compliance>, FormatError> {
             return refuse("a contribution must not be negative");
         }
     }
+    let summary = file.summary.unwrap_or_default();
+    let shares = [summary.compliance_at_1, summary.compliance_at_5, summary.ndcg_at_10];
+    if shares.into_iter().flatten().any(|share| !(0.0..=1.0).contains(&share)) {
+        return Err(FormatError::row(
+            "field",
+            0,
+            "a value of the summary must lie between 0 and 1",
+        ));
+    }
     Ok(loaded(
         file.run_id,
         file.dataset,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, instant, json, loaded, origin_within, rows, sha256, text_within};
+use super::{FormatError, dataset_within, instant, json, loaded, origin_within, rows, run_within, sha256, text_within};
 use crate::core::quality::evidence::{Dataset, Errors, Loaded, Origin, Sample};
 
 /// Load and GPU by interval.
@@ -287,9 +287,12 @@ pub(super) fn comments(text: &str) -> Result<Origin, FormatError> {
             return Err(FormatError::row("line", index, "the origin is given twice"));
         }
     }
+    // A log may name only one of them, and that one is judged by.
+    run_id.as_deref().map_or(Ok(()), run_within)?;
+    version
+        .iter()
+        .chain(&digest)
+        .try_for_each(|text| dataset_within(text))?;
     let dataset = version.zip(digest).map(|(version, digest)| Dataset { version, digest });
-    if let (Some(run_id), Some(dataset)) = (&run_id, &dataset) {
-        origin_within(run_id, dataset)?;
-    }
     Ok(Origin { run_id, dataset })
 }

@@ -135,6 +135,8 @@ fn a_calibration_report_has_predictions_or_bins() {
         r#", "predictions": [{"confidence": 1.5, "correct": true}]"#,
         r#", "bins": [{"n": 5, "confidence": 0.5, "observed": 0.4}, {"n": 5, "confidence": 0.4, "observed": 0.4}]"#,
         r#", "bins": [], "predictions": []"#,
+        r#", "bins": [{"n": 0, "confidence": 0.5, "observed": 0.4}]"#,
+        r#", "bins": [{"n": 18446744073709551615, "confidence": 0.5, "observed": 0.4}, {"n": 1, "confidence": 0.5, "observed": 0.4}]"#,
     ] {
         assert!(of(rest).is_err(), "{rest}");
     }
@@ -169,6 +171,35 @@ fn the_csv_of_nvidia_smi_is_read_by_its_header() {
     assert_eq!(samples[1].gpu_utilization, None);
     assert!(gpu_profiler(text.replace("97 %, ", "").as_bytes()).is_err());
     assert!(gpu_profiler(text.replace("timestamp", "time").as_bytes()).is_err());
+}
+
+#[test]
+fn a_summary_out_of_its_range_is_refused() {
+    let with = |value: &str| {
+        format!(
+            "{{{HEAD}, \"queries\": [{{\"query\": \"q\", \"correct_at_1\": true, \"correct_at_5\": true}}], \
+             \"summary\": {{\"ndcg_at_10\": {value}}}}}"
+        )
+    };
+    assert!(compliance(with("1").as_bytes()).is_ok());
+    for value in ["-0.1", "1.1", "1e308"] {
+        let message = message(compliance(with(value).as_bytes()));
+        assert!(message.contains("between 0 and 1"), "{message}");
+    }
+}
+
+#[test]
+fn a_log_that_names_only_its_run_is_held_to_the_same_limits() {
+    let line = "2026-11-24T01:00:15Z requests=100 errors=1 seconds=15\n";
+    for head in [
+        format!("# run_id={}\n", "x".repeat(65)),
+        "# run_id=\n".to_owned(),
+        "# run_id=a\u{0}b\n".to_owned(),
+        format!("# dataset_digest={}\n", "x".repeat(129)),
+    ] {
+        assert!(runtime_perf(format!("{head}{line}").as_bytes()).is_err(), "{head}");
+    }
+    assert!(runtime_perf(format!("# run_id=r1\n{line}").as_bytes()).is_ok());
 }
 
 #[test]

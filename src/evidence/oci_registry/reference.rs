@@ -34,13 +34,21 @@ impl Reference {
         } else {
             untagged.to_owned()
         };
-        let valid = repository.len() <= MOST_NAME && repository.split('/').all(is_component);
+        let valid = repository.len() <= MOST_NAME && repository.split('/').all(is_component) && is_host(host);
         valid.then(|| Self {
             host: host.to_owned(),
             repository,
             digest: digest.to_owned(),
         })
     }
+}
+
+/// A name or an address as a URL has it, with its port where it has one.
+fn is_host(host: &str) -> bool {
+    host.len() <= MOST_NAME
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))
 }
 
 /// Lower-case letters and digits, separated by `.`, `_` and `-`: so neither `..` nor nothing.

@@ -44,6 +44,8 @@ fn a_reference_is_taken_apart_and_what_is_no_name_is_refused() {
         "r.example/Upper",
         "r.example/-x",
         "r.example/",
+        "r\u{202e}.example/ranker",
+        "r.example?x/ranker",
     ] {
         assert_eq!(Reference::parse(&format!("{image}@{digest}")), None, "{image}");
     }

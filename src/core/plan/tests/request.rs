@@ -174,8 +174,17 @@ fn text_that_is_no_request_is_refused() {
             r#"{"at":"1970-01-01T02:46:30Z","reason":"x","by":"me"}"#,
             "the request is not {",
         ),
+        (
+            "{\"at\":\"1970-01-01T02:46:30Z\",\"reason\":\"x\",\"b\u{7f}y\":\"me\"}",
+            "the request is not {",
+        ),
+        (
+            "{\"at\":\"1970-01-01T02:46:30Z\",\"reason\":\"x\",\"to\":\"a\\nb\"}",
+            "\"to\" is not the name",
+        ),
     ] {
         let problem = Request::parse(value).unwrap_err();
+        assert!(!problem.contains(char::is_control), "{problem:?}");
         assert!(problem.starts_with(why), "{problem}");
         let mut observed = with_request(observed(), None);
         observed.request.as_mut().unwrap().request = Err(problem.clone());

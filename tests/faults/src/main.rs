@@ -16,7 +16,10 @@ use bed::Endpoints;
 use clap::Parser;
 use plan::{Ran, run_all};
 use stage::StageError;
-use suites::writes::{self, Oracle, Scenario};
+use suites::{
+    leader, matrix, partitions, servers,
+    writes::{self, Oracle, Scenario},
+};
 
 /// Tries to break every promise of the operator.
 #[derive(Parser)]
@@ -45,7 +48,8 @@ impl CommandLine {
     }
 }
 
-#[tokio::main]
+// Plans run kubectl and wait for it: the exporters and proxies beside them must go on answering.
+#[tokio::main(worker_threads = 48)]
 async fn main() -> ExitCode {
     match run(&CommandLine::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
@@ -62,26 +66,45 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
     let mut plans = Vec::new();
+    let oracles = oracles(&endpoints).await?;
+    let oracle = |scenario| oracles.iter().find(|oracle| oracle.scenario == scenario);
+    let rollback = oracle(Scenario::Rollback).ok_or_else(|| StageError::Unexpected("no rollback ran".to_owned()))?;
     if wanted.wants("writes") {
-        plans.extend(writes::plans(&oracles(&endpoints).await?));
+        plans.extend(writes::plans(&oracles));
+    }
+    if wanted.wants("matrix") {
+        plans.extend(matrix::plans(rollback, wanted.short));
+    }
+    if wanted.wants("partitions") {
+        plans.extend(partitions::plans(rollback, wanted.short));
+    }
+    if wanted.wants("leader") {
+        plans.extend(leader::plans(rollback, wanted.short));
+    }
+    // What befalls the servers befalls every world: these run alone, at the end.
+    let mut alone = Vec::new();
+    if wanted.wants("servers") && !wanted.short {
+        alone.extend(servers::plans(&endpoints, rollback));
     }
     if let Some(only) = &wanted.only {
         plans.retain(|plan| plan.name.contains(only.as_str()));
+        alone.retain(|plan| plan.name.contains(only.as_str()));
     }
     if wanted.list {
-        for plan in &plans {
+        for plan in plans.iter().chain(&alone) {
             println!("{} {}", plan.suite, plan.name);
         }
         return Ok(true);
     }
-    let all = plans.len();
+    let all = plans.len() + alone.len();
     println!("{all} plans, {} at a time", wanted.jobs);
     let done = std::cell::Cell::new(0);
     let tell = |ran: &Ran| {
         done.set(done.get() + 1);
         println!("[{}/{all}] {}", done.get(), table::line(ran));
     };
-    let ran = run_all(&endpoints, plans, wanted.jobs, tell).await;
+    let mut ran = run_all(&endpoints, plans, wanted.jobs, tell).await;
+    ran.extend(run_all(&endpoints, alone, 1, tell).await);
     print!("{}", table::summary(&ran, begin.elapsed()));
     Ok(table::is_whole(&ran))
 }

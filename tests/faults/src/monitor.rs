@@ -1,10 +1,12 @@
 //! The promises, checked at every write that an operator sent. Each check reads the record of what was asked and answered,
 //! in order, and nothing else.
 
+mod led;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use quality_officer::api::{DRILL_ANNOTATION, ROLLBACK_ANNOTATION};
@@ -12,6 +14,8 @@ use serde_json::Value;
 use stage::proxy::Call;
 
 use crate::api::{Label, Target, verb};
+
+pub use led::{leader, led, merged};
 
 /// What is promised: the numbers of the list in the documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -469,87 +473,6 @@ fn rollback(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
             }
         }
     }
-}
-
-/// The records of several replicas as one, in the order in which things were asked. A life is that of one replica.
-pub fn merged(records: Vec<Vec<Call>>) -> Vec<Call> {
-    let mut all = Vec::new();
-    for (replica, mut record) in (0..).zip(records) {
-        for call in &mut record {
-            call.life += replica * LIVES;
-        }
-        all.append(&mut record);
-    }
-    all.sort_by_key(|call| call.at);
-    all
-}
-
-/// No replica lives as often.
-const LIVES: u32 = 1_000;
-
-/// A lease that was taken or renewed.
-struct Held {
-    by: (usize, u32),
-    holder: String,
-    passed: Instant,
-    answered: Instant,
-}
-
-/// The times at which a call was passed on and answered, for each delivery that was accepted.
-fn accepted(call: &Call) -> impl Iterator<Item = (Instant, Instant)> {
-    let taken = |status: &u16| (200..300).contains(status);
-    let deliveries = call.delivered.iter().zip(&call.spans);
-    deliveries.filter(move |(status, _)| taken(status)).map(|(_, span)| *span)
-}
-
-fn leases(records: &[Vec<Call>]) -> Vec<Held> {
-    let mut all = Vec::new();
-    for (replica, record) in records.iter().enumerate() {
-        for call in record {
-            let is_lease = Target::of(&call.path).is_some_and(|target| target.resource == "leases");
-            if !is_lease || verb(&call.method, &call.path) == "get" {
-                continue;
-            }
-            let body = body(&call.body);
-            let holder = body.pointer("/spec/holderIdentity").and_then(Value::as_str);
-            all.extend(accepted(call).map(|(passed, answered)| Held {
-                by: (replica, call.life),
-                holder: holder.unwrap_or_default().to_owned(),
-                passed,
-                answered,
-            }));
-        }
-    }
-    all.sort_by_key(|held| held.answered);
-    all
-}
-
-/// Which replica wrote the lease last, unless it gave it back.
-pub fn leader(records: &[Vec<Call>]) -> Option<usize> {
-    let last = leases(records).pop()?;
-    (!last.holder.is_empty()).then_some(last.by.0)
-}
-
-/// 9: nothing is accepted from a replica after another one was given the lease.
-pub fn led(records: &[Vec<Call>]) -> Vec<Broken> {
-    let leases = leases(records);
-    let mut broken = Vec::new();
-    for (replica, record) in records.iter().enumerate() {
-        for write in record.iter().enumerate().filter_map(read) {
-            let by = (replica, write.call.life);
-            for (passed, answered) in accepted(write.call) {
-                let Some(holds) = leases.iter().rev().find(|held| held.answered < passed) else {
-                    continue;
-                };
-                let own_since = |held: &Held| held.by == by && held.answered > holds.answered && held.passed < answered;
-                if holds.by != by && !holds.holder.is_empty() && !leases.iter().any(own_since) {
-                    let what = format!("{} of replica {replica} while {} led", write.word(), holds.by.0);
-                    broken.push(Broken::new(Promise::LeaderOnly, what));
-                }
-            }
-        }
-    }
-    broken
 }
 
 fn body(bytes: &[u8]) -> Value {

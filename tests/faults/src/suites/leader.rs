@@ -121,7 +121,10 @@ async fn wakes_late(
         Act::Between(Some(hook), None)
     });
     world.ship(&bad()).await?;
-    if !world.until(Duration::from_secs(90), |_| stopped.load(Ordering::SeqCst)).await? {
+    if !world
+        .until(Duration::from_secs(90), |_| stopped.load(Ordering::SeqCst))
+        .await?
+    {
         let outcome = world.judged(Instant::now(), Some(&oracle.end)).await?;
         return Ok(Outcome {
             reached: false,
@@ -132,11 +135,17 @@ async fn wakes_late(
     let since = Instant::now();
     let recovered = |all: &[QualityIncident]| {
         let states = all.iter().filter_map(|incident| incident.status.as_ref());
-        states.map(|status| status.state).any(|state| state == IncidentState::Recovered)
+        states
+            .map(|status| status.state)
+            .any(|state| state == IncidentState::Recovered)
     };
     world
         .space
-        .wait_all("the other replica ends the incident", Duration::from_secs(120), recovered)
+        .wait_all(
+            "the other replica ends the incident",
+            Duration::from_secs(120),
+            recovered,
+        )
         .await?;
     let took = since.elapsed();
     if took > runs_out() + CONVERGES_WITHIN {

@@ -131,7 +131,9 @@ async fn survives(
     });
     world.ship(&bad()).await?;
     let begun = befallen.clone();
-    let reached = world.until(Duration::from_secs(90), |_| begun.load(Ordering::SeqCst)).await?;
+    let reached = world
+        .until(Duration::from_secs(90), |_| begun.load(Ordering::SeqCst))
+        .await?;
     if reached {
         world.pass(lasts).await?;
     }

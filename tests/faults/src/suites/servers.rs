@@ -97,7 +97,8 @@ impl Servers {
         let order = Order {
             program: words.next().unwrap_or_default(),
             arguments: words.collect(),
-            folder: std::fs::read_link(folder.join("cwd")).map_err(StageError::io(format!("read where {name} runs")))?,
+            folder: std::fs::read_link(folder.join("cwd"))
+                .map_err(StageError::io(format!("read where {name} runs")))?,
         };
         process::kill(id)?;
         Ok(order)
@@ -218,7 +219,10 @@ async fn survives(
     }
     drop(servers);
     if outage == Outage::Rights {
-        let rights = install::project().join("deploy/cluster-wide/rbac.yaml").display().to_string();
+        let rights = install::project()
+            .join("deploy/cluster-wide/rbac.yaml")
+            .display()
+            .to_string();
         tokio::task::block_in_place(|| endpoints.kubectl(["apply", "--server-side", "-f", &rights]))?;
     }
     let limit = Instant::now() + Duration::from_secs(60);

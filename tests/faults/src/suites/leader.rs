@@ -89,10 +89,15 @@ impl World {
             ..Setup::default()
         };
         let world = Self::guarded(endpoints, namespace, setup).await?;
-        let records: Vec<Vec<Call>> = world.replicas.iter().map(|replica| replica.api.calls()).collect();
-        let leader = monitor::leader(&records);
-        let leader = leader.ok_or_else(|| StageError::Unexpected("no replica leads".to_owned()))?;
+        let leader = world
+            .leader()
+            .ok_or_else(|| StageError::Unexpected("no replica leads".to_owned()))?;
         Ok((world, leader))
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let records: Vec<Vec<Call>> = self.replicas.iter().map(|replica| replica.api.calls()).collect();
+        monitor::leader(&records)
     }
 }
 
@@ -133,6 +138,10 @@ async fn wakes_late(
     }
     let mut broken = Vec::new();
     let since = Instant::now();
+    let other_leads = |world: &World| world.leader().is_some_and(|now| now != leader);
+    if !world.until(runs_out() + CONVERGES_WITHIN, other_leads).await? {
+        broken.push(Broken::new(Promise::InTime, "no other replica took over"));
+    }
     let recovered = |all: &[QualityIncident]| {
         let states = all.iter().filter_map(|incident| incident.status.as_ref());
         states

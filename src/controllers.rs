@@ -23,6 +23,7 @@ mod reconcile;
 pub(crate) mod release;
 mod reporting;
 mod request;
+mod rewatch;
 mod rollback;
 mod run;
 mod snapshot;

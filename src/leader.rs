@@ -23,7 +23,7 @@ use kube::{
 };
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
-use tower::{BoxError, filter::FilterLayer};
+use tower::{BoxError, filter::FilterLayer, timeout::TimeoutLayer};
 
 use crate::{
     client::post,
@@ -117,6 +117,10 @@ impl Leadership {
     }
 }
 
+/// No answer begins later. kube puts no limit on it: a list or a watch whose connection died before its answer would be waited
+/// for without an end, and its cache would grow old unseen.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// A client that reads at any time and writes only while this process leads.
 pub fn fence(config: Config, leadership: &Leadership) -> Result<Client, kube::Error> {
     let leadership = leadership.clone();
@@ -129,6 +133,7 @@ pub fn fence(config: Config, leadership: &Leadership) -> Result<Client, kube::Er
     };
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&FilterLayer::new(pass))
+        .with_layer(&TimeoutLayer::new(ANSWERS_WITHIN))
         .build())
 }
 
@@ -220,11 +225,10 @@ impl Candidate {
     async fn attempt(&mut self) -> Result<Step, kube::Error> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.read = self.leases.get_opt(&self.name).await?;
-        self.seen = self
-            .read
-            .as_ref()
-            .map(|lease| Seen::again(self.seen.take(), record(lease), now));
-        let step = evaluate(self.seen.as_ref(), &self.identity, now);
+        if let Some(lease) = &self.read {
+            self.seen = Some(Seen::again(self.seen.take(), record(lease), now));
+        }
+        let step = evaluate(self.seen.as_ref(), self.read.is_some(), &self.identity, now);
         let lease = match step {
             Step::StandBy => return Ok(step),
             Step::Create => self.leases.create(&post(), &self.written(step)).await,

@@ -30,6 +30,7 @@ use crate::{
         gather::policies_of,
         notify,
         reconcile::{on_error, reconcile},
+        rewatch::Soon,
         verification,
     },
     core::history::History,
@@ -54,7 +55,8 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce() + Send + 'static,
 ) {
-    let controller = Controller::new(api::<PolicyObject>(&client, namespace), watcher::Config::default());
+    let controller = Controller::new(api::<PolicyObject>(&client, namespace), watcher::Config::default())
+        .trigger_backoff(Soon::default());
     let (triggers, triggered) = mpsc::unbounded();
     let (deployments, deployment_stream) = watched::<Deployment>(&client, namespace, prune_deployment);
     let (replica_sets, replica_set_stream) = watched::<ReplicaSet>(&client, namespace, prune_replica_set);
@@ -366,7 +368,7 @@ where
 {
     let (store, writer) = reflector::store();
     let stream = watcher(api::<K>(client, namespace), watcher::Config::default())
-        .default_backoff()
+        .backoff(Soon::default())
         .modify(prune)
         .reflect(writer)
         .touched_objects()

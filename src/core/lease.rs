@@ -71,19 +71,21 @@ pub enum Step {
     StandBy,
 }
 
-/// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by.
-pub fn evaluate(seen: Option<&Seen>, identity: &str, now: u64) -> Step {
+/// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by; `exists` says
+/// whether the lease that was seen is still there. One that was deleted binds whoever saw it until it has run out: its holder
+/// writes on until it looks again.
+pub fn evaluate(seen: Option<&Seen>, exists: bool, identity: &str, now: u64) -> Step {
     let Some(Seen { record, since }) = seen else {
         return Step::Create;
     };
-    if record.holder == identity {
-        return Step::Renew;
-    }
+    let own = record.holder == identity;
     let lasts = record.duration.min(LONGEST);
-    if record.holder.is_empty() || now.saturating_sub(*since) >= lasts {
-        Step::Take
-    } else {
-        Step::StandBy
+    let free = record.holder.is_empty() || now.saturating_sub(*since) >= lasts;
+    match (own, exists) {
+        (false, _) if !free => Step::StandBy,
+        (_, false) => Step::Create,
+        (true, true) => Step::Renew,
+        (false, true) => Step::Take,
     }
 }
 
@@ -121,8 +123,18 @@ mod tests {
             (Some(seen("", 1_000)), 1_000, Step::Take),
         ];
         for (seen, now, step) in cases {
-            assert_eq!(evaluate(seen.as_ref(), "me", now), step, "{seen:?} at {now}");
+            let exists = seen.is_some();
+            assert_eq!(evaluate(seen.as_ref(), exists, "me", now), step, "{seen:?} at {now}");
         }
+    }
+
+    #[test]
+    fn a_lease_that_was_deleted_is_made_by_its_holder_at_once_and_by_others_when_it_has_run_out() {
+        let step = |holder, now| evaluate(Some(&seen(holder, 1_000)), false, "me", now);
+        assert_eq!(step("me", 1_000), Step::Create);
+        assert_eq!(step("other", 15_999), Step::StandBy);
+        assert_eq!(step("other", 16_000), Step::Create);
+        assert_eq!(step("", 1_000), Step::Create);
     }
 
     #[test]
@@ -141,9 +153,9 @@ mod tests {
     fn a_record_of_nonsense_keeps_nobody_out_for_long() {
         let mut forever = seen("other", 0);
         forever.record.duration = u64::MAX;
-        assert_eq!(evaluate(Some(&forever), "me", LONGEST), Step::Take);
+        assert_eq!(evaluate(Some(&forever), true, "me", LONGEST), Step::Take);
         forever.record.duration = 0;
-        assert_eq!(evaluate(Some(&forever), "me", 0), Step::Take);
+        assert_eq!(evaluate(Some(&forever), true, "me", 0), Step::Take);
     }
 
     #[test]

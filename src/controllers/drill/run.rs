@@ -19,6 +19,7 @@ use crate::{
     controllers::{
         context::Context,
         drill::{DrillObject, Drills, on_error, reconcile, record::state_of, sweep::sweep},
+        rewatch::Soon,
     },
     core::drill::DrillState,
 };
@@ -38,7 +39,7 @@ impl Wiring {
     pub fn new(drills: Api<DrillObject>) -> Self {
         let (triggers, triggered) = mpsc::unbounded();
         Self {
-            controller: Controller::new(drills, watcher::Config::default()),
+            controller: Controller::new(drills, watcher::Config::default()).trigger_backoff(Soon::default()),
             triggers,
             triggered,
         }

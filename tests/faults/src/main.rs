@@ -87,21 +87,26 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
         return prove(wanted, &choice, &endpoints, &oracles).await;
     }
     let mut plans = choice.plans(&oracles);
+    let mut alone = choice.alone(&endpoints, &oracles);
     plans.retain(|plan| wanted.names(&plan.name));
+    alone.retain(|plan| wanted.names(&plan.name));
     if wanted.list {
-        for plan in &plans {
+        for plan in plans.iter().chain(&alone) {
             println!("{} {}", plan.suite, plan.name);
         }
         return Ok(true);
     }
-    let ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
+    let mut ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
+    ran.extend(run_and_tell(&endpoints, alone, 1).await);
     print!("{}", table::summary(&ran, begin.elapsed()));
     Ok(table::is_whole(&ran))
 }
 
 async fn run_and_tell(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize) -> Vec<Ran> {
     let all = plans.len();
-    println!("{all} plans, {jobs} at a time");
+    if all > 0 {
+        println!("{all} plans, {jobs} at a time");
+    }
     let done = std::cell::Cell::new(0);
     let tell = |ran: &Ran| {
         done.set(done.get() + 1);

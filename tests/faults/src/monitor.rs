@@ -1,6 +1,8 @@
 //! The promises, checked at every write that an operator sent. Each check reads the record of what was asked and answered,
 //! in order, and nothing else.
 
+mod led;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -12,6 +14,8 @@ use serde_json::Value;
 use stage::proxy::Call;
 
 use crate::api::{Label, Target, verb};
+
+pub use led::{leader, led, merged};
 
 /// What is promised: the numbers of the list in the documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

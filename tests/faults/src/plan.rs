@@ -247,9 +247,10 @@ impl World {
             cooldown,
             planted: PLANTED,
         };
-        let replicas = self.replicas.iter();
-        replicas
-            .flat_map(|replica| monitor::broken(&replica.api.calls(), &rules))
-            .collect()
+        // Several replicas are one operator: what one of them recorded another one acts on.
+        let records: Vec<Vec<Call>> = self.replicas.iter().map(|replica| replica.api.calls()).collect();
+        let mut broken = monitor::led(&records);
+        broken.extend(monitor::broken(&monitor::merged(records), &rules));
+        broken
     }
 }

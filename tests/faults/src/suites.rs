@@ -2,17 +2,23 @@
 
 pub mod breaches;
 pub mod cooldown;
+pub mod leader;
 pub mod lists;
+pub mod matrix;
 mod moments;
 mod names;
 pub mod neighbours;
+pub mod partitions;
 pub mod policies;
+pub mod servers;
 pub mod soak;
 pub mod stale;
 pub mod streams;
 pub mod writes;
 
 use std::{sync::Arc, time::Duration};
+
+use bed::Endpoints;
 
 use crate::plan::Plan;
 use writes::{Oracle, Scenario};
@@ -26,7 +32,17 @@ pub struct Choice {
 }
 
 /// Parts whose plans are told what a fault-free run does.
-const WITH_ORACLES: [&str; 5] = ["writes", "lists", "streams", "policies", "neighbours"];
+const WITH_ORACLES: [&str; 9] = [
+    "writes",
+    "lists",
+    "streams",
+    "policies",
+    "neighbours",
+    "matrix",
+    "partitions",
+    "leader",
+    "servers",
+];
 
 impl Choice {
     /// Whether this part is wanted.
@@ -68,10 +84,32 @@ impl Choice {
         if self.wants("cooldown") {
             plans.extend(cooldown::plans());
         }
-        let rollback = oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback);
-        if let Some(rollback) = rollback.filter(|_| self.wants("lists")) {
-            plans.extend(lists::plans(rollback, short));
+        if let Some(rollback) = rollback(oracles) {
+            if self.wants("lists") {
+                plans.extend(lists::plans(rollback, short));
+            }
+            if self.wants("matrix") {
+                plans.extend(matrix::plans(rollback, short));
+            }
+            if self.wants("partitions") {
+                plans.extend(partitions::plans(rollback, short));
+            }
+            if self.wants("leader") {
+                plans.extend(leader::plans(rollback, short));
+            }
         }
         plans
     }
+
+    /// The plans that befall the servers and so every world: they run alone, at the end.
+    pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+        match rollback(oracles) {
+            Some(rollback) if self.wants("servers") && !self.short => servers::plans(endpoints, rollback),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn rollback(oracles: &[Arc<Oracle>]) -> Option<&Arc<Oracle>> {
+    oracles.iter().find(|oracle| oracle.scenario == Scenario::Rollback)
 }

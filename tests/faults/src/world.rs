@@ -221,6 +221,28 @@ impl World {
         self.space.wait(what, "ranker", within, met).await.map(drop)
     }
 
+    /// Waits until `happened`, for so long at most; keeps operators alive as the kubelet would. Whether it happened.
+    pub async fn until(&mut self, within: Duration, happened: impl Fn(&Self) -> bool) -> Result<bool, StageError> {
+        let begin = Instant::now();
+        loop {
+            if happened(self) {
+                return Ok(true);
+            }
+            if begin.elapsed() > within {
+                return Ok(false);
+            }
+            for replica in &mut self.replicas {
+                replica.keep_alive()?;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Lets time pass; keeps operators alive as the kubelet would.
+    pub async fn pass(&mut self, time: Duration) -> Result<(), StageError> {
+        self.until(time, |_| false).await.map(drop)
+    }
+
     /// The first operator, or the only one.
     pub fn first(&self) -> &Replica {
         &self.replicas[0]

@@ -111,6 +111,8 @@ pub struct Call {
     pub body: Bytes,
     /// The status of the other one's answer, for each time that it was delivered.
     pub delivered: Vec<u16>,
+    /// When each delivery was passed on, and when the other one had answered it.
+    pub spans: Vec<(Instant, Instant)>,
     /// The other one's last answer, but for streams.
     pub answer: Bytes,
     /// Whether the client got that answer as it was.
@@ -302,6 +304,7 @@ impl Shared {
             path: asked.path.clone(),
             body: asked.body.clone(),
             delivered: Vec::new(),
+            spans: Vec::new(),
             answer: Bytes::new(),
             heard: false,
         });
@@ -327,11 +330,15 @@ impl Shared {
         }
         let url = format!("{}{}", self.upstream, asked.path);
         let request = self.client.request(asked.method.clone(), url);
+        let passed = Instant::now();
         let Ok(response) = request.headers(headers).body(asked.body.clone()).send().await else {
             return answer(StatusCode::BAD_GATEWAY, Body::empty());
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        self.note(number, |call| call.delivered.push(status.as_u16()));
+        self.note(number, |call| {
+            call.delivered.push(status.as_u16());
+            call.spans.push((passed, Instant::now()));
+        });
         let body = if asked.is_watch() && status == StatusCode::OK {
             watched(response, self.watches.subscribe())
         } else {

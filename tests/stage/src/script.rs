@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use futures::TryStreamExt;
+use futures::StreamExt;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, Client, ResourceExt,
@@ -161,7 +161,9 @@ impl Service {
                 watcher(Api::<Pod>::namespaced(client, &namespace), watcher::Config::default()).default_backoff();
             let mut known: BTreeMap<String, String> = BTreeMap::new();
             let mut pods = std::pin::pin!(pods);
-            while let Ok(Some(event)) = pods.try_next().await {
+            while let Some(event) = pods.next().await {
+                // An error is that of an API server that is away: the watch comes back.
+                let Ok(event) = event else { continue };
                 match event {
                     watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
                         let image = pod

@@ -91,11 +91,30 @@ pub fn start_async(program: &str, prepare: impl FnOnce(&mut Command)) -> Result<
 
 /// Sends SIGTERM to one process.
 pub fn terminate(id: u32) -> Result<(), ProcessError> {
+    send(id, Signal::TERM)
+}
+
+/// Kills one process, which cannot prevent it.
+pub fn kill(id: u32) -> Result<(), ProcessError> {
+    send(id, Signal::KILL)
+}
+
+/// Stops one process where it is, until [`resume`].
+pub fn pause(id: u32) -> Result<(), ProcessError> {
+    send(id, Signal::STOP)
+}
+
+/// Lets a process that was paused go on.
+pub fn resume(id: u32) -> Result<(), ProcessError> {
+    send(id, Signal::CONT)
+}
+
+fn send(id: u32, signal: Signal) -> Result<(), ProcessError> {
     let pid = i32::try_from(id)
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("{id} is not a process id")))?;
-    kill_process(pid, Signal::TERM).map_err(|errno| ProcessError::Signal(errno.into()))
+    kill_process(pid, signal).map_err(|errno| ProcessError::Signal(errno.into()))
 }
 
 /// SIGTERM, then SIGKILL after `grace`; returns when the process is gone.

@@ -65,6 +65,10 @@ manifests: build ## Generate crds/, schemas/ and docs/{POLICY,PLUGIN}.md from th
 release: build ## Static programs, image, chart, manifests, SBOM and checksums in target/release-files
 	scripts/release
 
+.PHONY: reproducible
+reproducible: tools ## Two builds of the last commit's static programs are the same, byte for byte (ARM64=1: those for arm64 too)
+	scripts/reproducible
+
 .PHONY: deny
 deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIES=1: known holes too, needs a network)
 	scripts/tool cargo-deny check licenses bans sources $(if $(ADVISORIES),advisories)

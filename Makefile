@@ -25,6 +25,11 @@ bed: build
 demo: bed ## Bad releases are shipped and rolled back on a local control plane (KEEP=1 leaves it running)
 	@KEEP=$${KEEP:-} $(BED) run --mlflow -- target/debug/demo
 
+.PHONY: up
+up: bed ## A control plane, a node, a namespace under load, Prometheus and helm, to install the operator on; until Ctrl-C
+	@$(BED) build helm >/dev/null
+	@$(BED) run --no-kwok -- target/debug/up
+
 .PHONY: test
 test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check

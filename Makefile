@@ -25,6 +25,11 @@ bed: build
 demo: bed ## Bad releases are shipped and rolled back on a local control plane (KEEP=1 leaves it running)
 	@KEEP=$${KEEP:-} $(BED) run --mlflow -- target/debug/demo
 
+.PHONY: up
+up: bed ## A control plane, a node, a namespace under load, Prometheus and helm, to install the operator on; until Ctrl-C
+	@$(BED) build helm >/dev/null
+	@$(BED) run --no-kwok -- target/debug/up
+
 .PHONY: test
 test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check
@@ -77,6 +82,10 @@ manifests: build ## Generate crds/, schemas/ and docs/{POLICY,PLUGIN}.md from th
 .PHONY: release
 release: build ## Static programs, image, chart, manifests, SBOM and checksums in target/release-files
 	scripts/release
+
+.PHONY: reproducible
+reproducible: tools ## Two builds of the last commit's static programs are the same, byte for byte (ARM64=1: those for arm64 too)
+	scripts/reproducible
 
 .PHONY: deny
 deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIES=1: known holes too, needs a network)

@@ -7,12 +7,16 @@ use std::{
 };
 
 use axum::http::Method;
-use quality_officer::{api::IncidentState, core::lease::Terms};
+use quality_officer::{
+    api::{IncidentState, conditions},
+    core::lease::Terms,
+};
+use serde_json::json;
 use stage::{Operator, OperatorOptions};
 
 use crate::{
     proxy::{Act, Proxy},
-    scene::{Scene, bad, good, quick, space},
+    scene::{Scene, bad, good, policy, quick, space},
 };
 
 /// What one replica asked to be changed, leases apart.
@@ -24,6 +28,11 @@ struct Pair {
     first: (Proxy, Writes),
     second: (Proxy, Writes),
     standby: Operator,
+}
+
+/// One replica more in the pair's namespace.
+fn replica(space: &stage::Space, name: &str, options: OperatorOptions) -> Operator {
+    Operator::start(&space.endpoints, &space.folder().join(name), options).unwrap()
 }
 
 impl Pair {
@@ -38,8 +47,7 @@ impl Pair {
         let targets = space.endpoints.prometheus_targets.clone();
         let (leader, follower) = (options(&first.0), options(&second.0));
         let scene = Scene::set(space, targets, leader).await.guard(&quick()).await;
-        let folder = scene.space.folder().join("standby");
-        let standby = Operator::start(&scene.space.endpoints, &folder, follower).unwrap();
+        let standby = replica(&scene.space, "standby", follower);
         Self {
             scene,
             first,
@@ -155,4 +163,72 @@ async fn a_replica_that_is_told_to_stop_gives_the_lease_back() {
     assert!(took < Duration::from_millis(Terms::default().duration) / 2, "{took:?}");
     pair.scene.ship(&bad()).await;
     pair.ends_well().await;
+}
+
+/// As a rolling update does it: a new replica is ready before an old one is told to stop. Here it is each time the one that
+/// leads that goes, so that the lease changes hands twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_leaves_no_gap_in_judgement_longer_than_two_intervals() {
+    const INTERVAL: Duration = Duration::from_secs(5);
+    let namespace = "leader-rolled";
+    let space = space(namespace).await;
+    let prometheus = Proxy::of(&space.endpoints.prometheus).await;
+    let asked = Arc::new(Mutex::new(vec![Instant::now()]));
+    let times = asked.clone();
+    prometheus.rule(move |_| {
+        times.lock().unwrap().push(Instant::now());
+        Act::Forward
+    });
+    let options = OperatorOptions {
+        leader_elect: true,
+        ..OperatorOptions::for_namespace(namespace, &prometheus.url())
+    };
+    let targets = space.endpoints.prometheus_targets.clone();
+    let scene = Scene::set(space, targets, options.clone()).await;
+    let every_five_seconds = policy(&json!({"judgement": {"interval": "5s"}}));
+    let scene = scene.guard(&every_five_seconds).await;
+    let Scene { space, operator, .. } = &scene;
+
+    let second = replica(space, "second", options.clone());
+    let led_by = |operator: &Operator| operator.counter("quality_officer_leads") > 0.0;
+    assert!(led_by(operator) && !led_by(&second));
+    let before = second.counter("quality_officer_looks_total");
+    scene.looks(2.0).await;
+    let looks = second.counter("quality_officer_looks_total") - before;
+    assert!(looks.abs() < 0.5, "one that stands by asks nothing: {looks} looks");
+    asked.lock().unwrap().clear();
+
+    let third = replica(space, "third", options.clone());
+    signal(operator, "-TERM");
+    let leads = || async { Ok(led_by(&second) || led_by(&third)) };
+    let limit = Duration::from_secs(60);
+    let taken = space.poll("another leads", limit, leads, |leads| *leads);
+    taken
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", second.log_tail()));
+    let (leader, other) = if led_by(&second) {
+        (second, third)
+    } else {
+        (third, second)
+    };
+    let fourth = replica(space, "fourth", options);
+    signal(&leader, "-TERM");
+    // Some looks more, by the last two.
+    let looks =
+        || async { Ok(other.counter("quality_officer_looks_total") + fourth.counter("quality_officer_looks_total")) };
+    let seen = space.poll("the last two look", limit, looks, |looks| *looks >= 3.0);
+    seen.await
+        .unwrap_or_else(|error| panic!("{error}\n{}", other.log_tail()));
+
+    let times = asked.lock().unwrap().clone();
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    println!("longest time without a look: {longest:.1?}, looks every {INTERVAL:?}");
+    assert!(longest <= 2 * INTERVAL, "{longest:?}");
+    let told = scene.condition("SLOsMet", "Healthy").await.status.unwrap();
+    assert!(
+        conditions::is_true(&told.conditions, "Judged"),
+        "{:#?}",
+        told.conditions
+    );
+    assert_eq!((scene.runs().await, scene.revision().await), (good(), "1".to_owned()));
 }

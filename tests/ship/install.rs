@@ -14,7 +14,9 @@ use std::{
 use bed::{Endpoints, part::HELM};
 use serde_json::{Value, json};
 
-use crate::{documents, tools};
+use crate::tools;
+
+mod documented;
 
 /// The definitions are the cluster's: one test at a time installs them.
 static TURN: Mutex<()> = Mutex::new(());
@@ -278,54 +280,6 @@ fn a_release_is_installed_upgraded_and_uninstalled_and_what_people_wrote_stays()
     drop(operator);
     cluster.helm(&["uninstall", NAMESPACE, "--wait"]).unwrap();
     cluster.until("nothing is left", |cluster| cluster.of_the_release().is_empty());
-    cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
-}
-
-/// The commands of the first block below a heading of a document.
-fn commands_of(document: &str, heading: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(tools::project().join(document)).unwrap();
-    let section = text
-        .split("\n## ")
-        .find(|section| section.starts_with(heading))
-        .unwrap();
-    let end = section.match_indices("```").nth(1).unwrap().0;
-    documents::commands(&section[..end])
-}
-
-#[test]
-fn the_commands_of_the_documents_install_upgrade_and_remove_it() {
-    let cluster = Cluster::new();
-    std::os::unix::fs::symlink(tools::program(&HELM), cluster.folder.path().join("helm")).unwrap();
-    cluster.apply(
-        "default",
-        &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
-    );
-    let own = [cluster.folder.path().to_owned(), cluster.endpoints.programs.clone()];
-    let inherited = std::env::var_os("PATH").unwrap();
-    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&inherited))).unwrap();
-    let run = |document: &str, heading: &str, expected: usize| {
-        let commands = commands_of(document, heading);
-        assert_eq!(commands.len(), expected, "{commands:?}");
-        for command in commands {
-            // The gate that was just removed may be asked for a moment longer, as the document says.
-            let patience = if command.starts_with("kubectl delete") { 30 } else { 0 };
-            let started = Instant::now();
-            loop {
-                let mut shell = std::process::Command::new("sh");
-                shell.args(["-c", &command]).current_dir(tools::project());
-                shell.envs(cluster.endpoints.environment()).env("PATH", &path);
-                let Err(said) = tools::outcome(&mut shell) else {
-                    break;
-                };
-                assert!(started.elapsed().as_secs() < patience, "{document}: {command}: {said}");
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        }
-    };
-    run("README.md", "Guard your own Deployment", 3);
-    assert_eq!(cluster.names(&["qualitypolicy", "-n", "shop"]).len(), 1);
-    run("docs/INSTALL.md", "Upgrade and uninstall", 3);
-    assert_eq!(cluster.of_the_release(), Vec::<String>::new());
     cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
 }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod chart;
+mod commands;
 mod documents;
 mod image;
 mod install;
 mod manifests;
+mod newcomer;
 mod rights;
 mod schemas;
 mod tools;

@@ -7,7 +7,9 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::PostParams;
-use workload::{Agent, AgentOptions, DeploymentOptions, GpuExporter, GpuExporterOptions, Load, LoadOptions};
+use workload::{
+    Agent, AgentOptions, DeploymentOptions, GpuExporter, GpuExporterOptions, Load, LoadOptions, images::ImageTable,
+};
 
 use crate::{Space, StageError, script::rolled_out};
 
@@ -73,6 +75,11 @@ impl Node {
         options.rate = rate;
         options.duration = Duration::from_secs(3_600);
         Ok(Load::start(&options)?)
+    }
+
+    /// Replaces what can be pulled from now on.
+    pub fn set_images(&self, images: &ImageTable) -> Result<(), StageError> {
+        Ok(self.agent.set_images(images)?)
     }
 
     /// The GPU exporter.

@@ -15,7 +15,7 @@ use proptest::{
 use crate::mutate::{Format, mutated, mutations};
 
 /// Mutations of each parser in a usual run, and in a full one.
-const USUAL: u32 = 250;
+const USUAL: u32 = 150;
 const FULL: u32 = 3_600;
 /// No document may take longer: hundreds of times what the slowest needs, for a machine that is busy.
 const LONGEST: Duration = Duration::from_secs(20);

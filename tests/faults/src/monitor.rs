@@ -141,7 +141,8 @@ pub const CACHED: [&str; 7] = [
 
 /// What may be written, and how.
 const WRITABLE: [(&str, &str, &[&str]); 12] = [
-    ("qualitypolicies", "status", &["update"]),
+    // Patched where what is stored does not decode.
+    ("qualitypolicies", "status", &["update", "patch"]),
     ("rollbackcheckpoints", "", &["create", "delete"]),
     ("rollbackcheckpoints", "status", &["update"]),
     ("qualityincidents", "", &["create", "delete"]),

@@ -18,11 +18,7 @@ use axum::{
 };
 use futures::StreamExt;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kube::{
-    Api, Client, ResourceExt,
-    api::PostParams,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, ResourceExt, api::PostParams, runtime::watcher};
 use serde_json::json;
 
 use crate::{
@@ -157,13 +153,15 @@ impl Service {
         let (shared, folder, address) = (self.shared.clone(), self.folder.clone(), self.address);
         let namespace = namespace.to_owned();
         self.tasks.push(tokio::spawn(async move {
-            let pods =
-                watcher(Api::<Pod>::namespaced(client, &namespace), watcher::Config::default()).default_backoff();
+            let pods = watcher(Api::<Pod>::namespaced(client, &namespace), watcher::Config::default());
             let mut known: BTreeMap<String, String> = BTreeMap::new();
             let mut pods = std::pin::pin!(pods);
             while let Some(event) = pods.next().await {
-                // An error is that of an API server that is away: the watch comes back.
-                let Ok(event) = event else { continue };
+                // The API server is away: a pod that it makes when it is back is scraped at once.
+                let Ok(event) = event else {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    continue;
+                };
                 match event {
                     watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
                         let image = pod

@@ -27,6 +27,8 @@ use crate::{
 
 /// Longer than a call's deadline.
 const LASTS: Duration = Duration::from_secs(12);
+/// Calls come through before streams do: what is decided then is decided on what was seen before.
+const STREAMS_LATER: Duration = Duration::from_secs(4);
 /// Longer than every deadline, a lease's too.
 const LASTS_LONG: Duration = Duration::from_secs(40);
 
@@ -137,8 +139,12 @@ async fn survives(
     if reached {
         world.pass(lasts).await?;
     }
-    api.behave();
     metrics.behave();
+    api.rule(|_| Act::Forward);
+    if reached && matches!(cut, Cut::Server | Cut::Both) {
+        world.pass(STREAMS_LATER).await?;
+    }
+    api.behave();
     let outcome = world.judged(Instant::now(), Some(&oracle.end)).await?;
     Ok(Outcome { reached, ..outcome })
 }

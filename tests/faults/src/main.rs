@@ -16,7 +16,10 @@ use bed::Endpoints;
 use clap::Parser;
 use plan::{Ran, run_all};
 use stage::StageError;
-use suites::writes::{self, Oracle, Scenario};
+use suites::{
+    answers, clock,
+    writes::{self, Oracle, Scenario},
+};
 
 /// Tries to break every promise of the operator.
 #[derive(Parser)]
@@ -45,7 +48,8 @@ impl CommandLine {
     }
 }
 
-#[tokio::main]
+// Plans run kubectl and wait for it: the exporters and proxies beside them must go on answering.
+#[tokio::main(worker_threads = 48)]
 async fn main() -> ExitCode {
     match run(&CommandLine::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
@@ -61,9 +65,16 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let begin = Instant::now();
     let endpoints = Arc::new(Endpoints::from_env()?);
     stage::install(&endpoints)?;
+    let oracles = oracles(&endpoints).await?;
     let mut plans = Vec::new();
     if wanted.wants("writes") {
-        plans.extend(writes::plans(&oracles(&endpoints).await?));
+        plans.extend(writes::plans(&oracles));
+    }
+    if wanted.wants("answers") {
+        plans.extend(answers::plans(&oracles, wanted.short));
+    }
+    if wanted.wants("clock") {
+        plans.extend(clock::plans(&oracles, wanted.short));
     }
     if let Some(only) = &wanted.only {
         plans.retain(|plan| plan.name.contains(only.as_str()));

@@ -34,7 +34,7 @@ use crate::{
         verification,
     },
     core::history::History,
-    evidence::prometheus::Source,
+    evidence::prometheus::{Namespaces, Source},
     leader::Leadership,
     meters::{Meters, QueryLabels},
 };
@@ -91,7 +91,15 @@ pub async fn run(
 
     let (seen, looked) = (stores.clone(), meters.looked.clone());
     meters.read_policies(Box::new(move || figures(&seen, &looked)));
-    let sources = sources(config, &meters);
+    let guarded = stores.policies.clone();
+    let namespaces = Arc::new(move || {
+        let policies = guarded.state();
+        policies
+            .iter()
+            .filter_map(|policy| policy.meta().namespace.clone())
+            .collect()
+    });
+    let sources = sources(config, &meters, &(namespaces as Namespaces));
     let evidence = Desk::new(config, meters.clone());
     let verification = verification::Desk::new(config, meters.clone());
     let context = Arc::new(Context::new(
@@ -313,7 +321,11 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     }
 }
 
-fn sources(config: &Config, meters: &Arc<Meters>) -> HashMap<String, Result<Arc<Source>, String>> {
+fn sources(
+    config: &Config,
+    meters: &Arc<Meters>,
+    namespaces: &Namespaces,
+) -> HashMap<String, Result<Arc<Source>, String>> {
     config
         .metrics_sources
         .iter()
@@ -329,7 +341,7 @@ fn sources(config: &Config, meters: &Arc<Meters>) -> HashMap<String, Result<Arc<
                     .inc();
             });
             let source = Source::new(name, settings, on_error)
-                .map(Arc::new)
+                .map(|source| Arc::new(source.only(namespaces.clone())))
                 .map_err(|error| error.to_string());
             if let Err(problem) = &source {
                 tracing::error!(source = %name, %problem, "a metrics source is not usable");

@@ -148,8 +148,27 @@ fn an_errors_series_that_appears_later_began_at_zero() {
 fn failures_cannot_outnumber_requests() {
     let mut release = Release::old(1);
     release.look(&snapshot(1_000, [("new-a", pod(1_000, 9_000.0, Some(0.0)))]));
-    let look = release.look(&snapshot(1_015, [("new-a", pod(1_015, 9_010.0, Some(40.0)))]));
+    let look = release.look(&snapshot(1_015, [("new-a", pod(1_015, 9_010.0, Some(12.0)))]));
     assert_eq!(look.errors, counts(10.0, 10.0));
+}
+
+#[test]
+fn failures_that_are_not_of_these_requests_are_no_share() {
+    for (what, requests, errors) in [
+        ("another metric's value", 9_010.0, 9_000.0),
+        ("more failures than requests ever", 9_010.0, 40_000.0),
+        ("the failures where the requests should be", 90.0, 90.0),
+    ] {
+        let mut release = Release::old(1);
+        release.look(&snapshot(1_000, [("new-a", pod(1_000, 9_000.0, Some(90.0)))]));
+        let look = release.look(&snapshot(1_015, [("new-a", pod(1_015, requests, Some(errors)))]));
+        assert_eq!(look.errors, Err(Unknown::BadValue), "{what}");
+        let next = release.look(&snapshot(1_030, [("new-a", pod(1_030, 9_200.0, Some(91.0)))]));
+        assert_eq!(next.errors, counts(200.0, 1.0), "{what}");
+    }
+    let mut young = Release::born(990, 1);
+    let look = young.look(&snapshot(1_000, [("new-a", pod(1_000, 40.0, Some(4_000.0)))]));
+    assert_eq!(look.errors, Err(Unknown::BadValue));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Reads an answer of the Prometheus query API as a stream: rows go to a callback one by one, nothing else
 //! of the answer is kept. 240,000 series never become a tree of strings.
 
-use std::{fmt, io::Read};
+use std::{
+    fmt,
+    io::{self, BufReader, Read},
+};
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -36,8 +39,47 @@ pub struct Said {
     pub warnings: bool,
 }
 
-/// Reads a whole answer.
+/// Prometheus answers a range query with at most 11,000 points a series.
+const MOST_SAMPLES: usize = 11_000;
+/// No string of an answer is longer: a label, a value. Bytes.
+const MOST_STRING: usize = 64 << 10;
+
+/// Fails within a JSON string that is too long, so that no parser ever holds more of it.
+struct ShortStrings<R> {
+    reader: R,
+    /// The length of the string so far; none outside of strings.
+    string: Option<usize>,
+    escaped: bool,
+}
+
+impl<R: Read> Read for ShortStrings<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        for byte in buffer.iter().take(count) {
+            self.string = match (self.string, *byte) {
+                (None, b'"') => Some(0),
+                (None, _) => None,
+                (Some(_), b'"') if !self.escaped => None,
+                (Some(MOST_STRING), _) => return Err(io::ErrorKind::InvalidData.into()),
+                (Some(length), _) => Some(length + 1),
+            };
+            self.escaped = self.string.is_some() && *byte == b'\\' && !self.escaped;
+        }
+        Ok(count)
+    }
+}
+
+/// Reads a whole answer. One with a string longer than [`MOST_STRING`] is none.
 pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<Said, serde_json::Error> {
+    // The parser reads byte by byte.
+    let reader = BufReader::with_capacity(
+        64 << 10,
+        ShortStrings {
+            reader,
+            string: None,
+            escaped: false,
+        },
+    );
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
     let mut said = Said::default();
     let mut row = Row::default();
@@ -179,16 +221,38 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                     let sample = map.next_value::<Sample>()?;
                     self.0.samples.push((sample.0, sample.1));
                 }
-                Word::Values => {
-                    let samples = map.next_value::<Vec<Sample>>()?;
-                    self.0
-                        .samples
-                        .extend(samples.into_iter().map(|sample| (sample.0, sample.1)));
-                }
+                Word::Values => map.next_value_seed(SamplesSeed(&mut self.0.samples))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+struct SamplesSeed<'a>(&'a mut Vec<(f64, f64)>);
+
+impl<'de> DeserializeSeed<'de> for SamplesSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SamplesSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at most {MOST_SAMPLES} samples")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(Sample(at, value)) = list.next_element()? {
+            if self.0.len() == MOST_SAMPLES {
+                return Err(de::Error::invalid_length(MOST_SAMPLES + 1, &self));
+            }
+            self.0.push((at, value));
         }
         Ok(())
     }
@@ -380,6 +444,31 @@ mod tests {
         .unwrap();
         assert!(said.warnings);
         assert_eq!(rows[0].samples, [(1.0, 1.0), (2.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn a_string_that_is_too_long_is_an_error_wherever_it_stands() {
+        let answer = |text: &str| {
+            format!(
+                r#"{{"status":"success","x":"{text}","data":{{"result":[{{"metric":{{"pod":"p"}},"value":[1,"1"]}}]}}}}"#
+            )
+        };
+        let most = "\\\"".repeat(MOST_STRING / 2);
+        assert_eq!(rows(&answer(&most)).unwrap().1[0].pod, "p");
+        for long in [format!("{most}x"), "y".repeat(1 << 20)] {
+            let error = rows(&answer(&long)).unwrap_err();
+            assert_eq!(error.io_error_kind(), Some(io::ErrorKind::InvalidData));
+        }
+    }
+
+    #[test]
+    fn a_series_with_more_samples_than_a_source_sends_is_an_error() {
+        let answer = |count: usize| {
+            let samples = vec![r#"[1,"1"]"#; count].join(",");
+            format!(r#"{{"status":"success","data":{{"result":[{{"metric":{{}},"values":[{samples}]}}]}}}}"#)
+        };
+        assert_eq!(rows(&answer(MOST_SAMPLES)).unwrap().1[0].samples.len(), MOST_SAMPLES);
+        assert!(rows(&answer(MOST_SAMPLES + 1)).is_err());
     }
 
     #[test]

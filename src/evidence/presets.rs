@@ -59,6 +59,16 @@ pub enum Ask {
     SampledAt,
 }
 
+impl Ask {
+    /// Whether the answer has at most one series for each pod: one for each edge or GPU otherwise.
+    pub fn tells_once(self) -> bool {
+        match self {
+            Self::Value(Metric::Latency | Metric::GpuUtilization | Metric::GpuMemory) => false,
+            Self::Value(Metric::Requests | Metric::Errors | Metric::InFlight) | Self::SampledAt => true,
+        }
+    }
+}
+
 impl MetricSet {
     /// The metrics that a policy's `metrics` section names.
     pub fn new(preset: Preset, custom: Option<&CustomMetrics>) -> Self {

@@ -2,8 +2,8 @@
 //! answer that is not whole.
 
 use std::{
-    collections::HashMap,
-    io::BufReader,
+    collections::{HashMap, HashSet},
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -59,6 +59,9 @@ impl QueryError {
     }
 }
 
+/// The namespaces whose pods somebody asks about.
+pub type Namespaces = Arc<dyn Fn() -> HashSet<String> + Send + Sync>;
+
 /// Counts failed queries by category.
 pub type OnError = Arc<dyn Fn(&str, &'static str) + Send + Sync>;
 
@@ -68,6 +71,7 @@ pub struct Source {
     settings: MetricsSource,
     http: Http,
     on_error: OnError,
+    namespaces: Option<Namespaces>,
     tables: Mutex<HashMap<Arc<MetricSet>, Recent>>,
 }
 
@@ -106,8 +110,18 @@ impl Source {
             settings: settings.clone(),
             http: Http::new(&settings.url, access, client)?,
             on_error,
+            namespaces: None,
             tables: Mutex::default(),
         })
+    }
+
+    /// Keeps only what answers say of these namespaces' pods: those of all others may be many, and cost nothing then.
+    #[must_use]
+    pub fn only(self, namespaces: Namespaces) -> Self {
+        Self {
+            namespaces: Some(namespaces),
+            ..self
+        }
     }
 
     /// Its name in the operator's configuration.
@@ -146,20 +160,22 @@ impl Source {
 
     async fn read_table(&self, metrics: &MetricSet, at: i64) -> Table {
         let unit = metrics.latency_unit();
+        let wanted = self.namespaces.as_ref().map(|namespaces| Arc::new(namespaces()));
         let table = Arc::new(Mutex::new(Table::new(at, unit)));
         let mut queries = metrics.queries(None);
         queries.extend(MetricSet::gpu_queries(None));
-        let reads = queries.into_iter().map(|(ask, query)| {
-            let table = table.clone();
+        let reads = queries.into_iter().enumerate().map(|(number, (ask, query))| {
+            let (table, wanted) = (table.clone(), wanted.clone());
             async move {
                 let into = table.clone();
                 let parameters = [("query", query), ("time", at.to_string())];
                 let result = self
                     .ask("query", &parameters, move |row| {
-                        if let Some((_, value)) = row.samples.last() {
+                        let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted.contains(&row.namespace));
+                        if let (true, Some((_, value))) = (is_wanted, row.samples.last()) {
                             into.lock()
                                 .unwrap_or_else(PoisonError::into_inner)
-                                .add(ask, row, *value);
+                                .add(ask, number, row, *value);
                         }
                     })
                     .await;
@@ -201,8 +217,9 @@ impl Source {
         let parts = parts(start, end, step);
         let all = queries
             .iter()
-            .flat_map(|(ask, query)| parts.iter().map(move |part| (*ask, query.clone(), *part)));
-        let reads = all.map(|(ask, query, (from, to))| {
+            .enumerate()
+            .flat_map(|(number, (ask, query))| parts.iter().map(move |part| (*ask, number, query.clone(), *part)));
+        let reads = all.map(|(ask, number, query, (from, to))| {
             let into = tables.clone();
             let parameters = [
                 ("query", query),
@@ -216,7 +233,7 @@ impl Source {
                     for (at, value) in &row.samples {
                         let index = ((at - start as f64) / step as f64).round();
                         if let Some(table) = tables.get_mut(index as usize) {
-                            table.add(ask, row, *value);
+                            table.add(ask, number, row, *value);
                         }
                     }
                 })
@@ -240,14 +257,13 @@ impl Source {
         let response = self.http.get(["api", "v1", endpoint], parameters).await?;
         let limit = self.settings.max_answer_bytes;
         let body = http::body(response, limit)?;
-        let said =
-            tokio::task::spawn_blocking(move || answer::read(BufReader::with_capacity(64 << 10, body), &mut each))
-                .await
-                .map_err(|_| QueryError::Malformed)?
-                .map_err(|error| match error.io_error_kind() {
-                    Some(kind) => QueryError::Http(http::while_reading(kind, limit)),
-                    None => QueryError::Malformed,
-                })?;
+        let said = tokio::task::spawn_blocking(move || answer::read(body, &mut each))
+            .await
+            .map_err(|_| QueryError::Malformed)?
+            .map_err(|error| match error.io_error_kind() {
+                Some(io::ErrorKind::InvalidData) | None => QueryError::Malformed,
+                Some(kind) => QueryError::Http(http::while_reading(kind, limit)),
+            })?;
         match said {
             answer::Said { success: false, .. } => Err(QueryError::Refused),
             answer::Said { warnings: true, .. } => Err(QueryError::Partial),

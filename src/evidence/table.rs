@@ -19,7 +19,14 @@ pub struct Table {
     failures: BTreeMap<Metric, Unknown>,
     /// The first failure in words, without anything that the source said.
     problem: Option<String>,
-    namespaces: HashMap<Box<str>, BTreeMap<Box<str>, PodCounters>>,
+    namespaces: HashMap<Box<str>, BTreeMap<Box<str>, Pod>>,
+}
+
+/// The counters of one pod, and which queries told of it: one bit each.
+#[derive(Clone, Debug)]
+struct Pod {
+    counters: PodCounters,
+    told: u64,
 }
 
 impl Table {
@@ -34,8 +41,11 @@ impl Table {
         }
     }
 
-    /// Takes one value of one series.
-    pub fn add(&mut self, ask: Ask, row: &Row, value: f64) {
+    /// Takes one value of one series of the answer to the query with this number.
+    ///
+    /// A query tells of a pod once, but for the edges of its histogram and for its GPUs. An answer with a pod twice is none
+    /// that a source makes: neither value is the pod's.
+    pub fn add(&mut self, ask: Ask, query: usize, row: &Row, value: f64) {
         if row.pod.is_empty() || row.namespace.is_empty() {
             return;
         }
@@ -47,11 +57,20 @@ impl Table {
             return;
         };
         if !pods.contains_key(row.pod.as_str()) {
-            pods.insert(row.pod.as_str().into(), PodCounters::empty());
+            let counters = PodCounters::empty();
+            pods.insert(row.pod.as_str().into(), Pod { counters, told: 0 });
         }
         let Some(pod) = pods.get_mut(row.pod.as_str()) else {
             return;
         };
+        let bit = 1_u64.checked_shl(query as u32).unwrap_or(0);
+        let value = if pod.told & bit == 0 || !ask.tells_once() {
+            value
+        } else {
+            f64::NAN
+        };
+        pod.told |= bit;
+        let pod = &mut pod.counters;
         match ask {
             Ask::SampledAt => pod.sampled_at = Some(value),
             Ask::Value(Metric::Requests) => *pod.requests.get_or_insert(0.0) += value,
@@ -82,7 +101,7 @@ impl Table {
     /// Puts the buckets of each histogram in order; to be called once all rows are in.
     pub fn finish(&mut self) {
         for pod in self.namespaces.values_mut().flat_map(BTreeMap::values_mut) {
-            pod.latency.sort_by(|a, b| a.0.total_cmp(&b.0));
+            pod.counters.latency.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
     }
 
@@ -103,9 +122,40 @@ impl Table {
             at: self.at,
             pods: pods
                 .filter(|(name, _)| belongs(name))
-                .map(|(name, pod)| (name.to_string(), pod.clone()))
+                .map(|(name, pod)| (name.to_string(), pod.counters.clone()))
                 .collect(),
             failures: self.failures.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(pod: &str) -> Row {
+        Row {
+            namespace: "shop".into(),
+            pod: pod.into(),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn queries_of_one_metric_are_summed_and_a_pod_twice_in_one_answer_is_no_number() {
+        let mut table = Table::new(7, LatencyUnit::Seconds);
+        let requests = Ask::Value(Metric::Requests);
+        for (number, pod, value) in [(0, "a", 1.0), (1, "a", 2.0), (0, "b", 1.0), (0, "b", 1.0)] {
+            table.add(requests, number, &row(pod), value);
+        }
+        for value in [7.0, 7.0] {
+            table.add(Ask::SampledAt, 2, &row("b"), value);
+            table.add(Ask::Value(Metric::GpuMemory), 3, &row("b"), value);
+        }
+        let pods = table.snapshot("shop", &|_| true).pods;
+        assert_eq!(pods["a"].requests, Some(3.0));
+        assert!(pods["b"].requests.is_some_and(f64::is_nan));
+        assert!(pods["b"].sampled_at.is_some_and(f64::is_nan));
+        assert_eq!(pods["b"].gpu_memory, [7.0, 7.0]);
     }
 }

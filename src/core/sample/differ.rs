@@ -210,12 +210,15 @@ impl Marks {
             return;
         }
         let failed = errors.unwrap_or(0.0);
+        if outnumber(failed, requests) {
+            totals.bad.insert(Metric::Requests);
+            return;
+        }
         let mut now = CountMark {
             sampled: reader.sampled,
             requests,
             errors: Some(failed),
         };
-        // Errors are scraped with the requests; they cannot outnumber them but through a reset in between.
         let all = || Counts {
             n: requests,
             bad: failed.min(requests),
@@ -223,11 +226,13 @@ impl Marks {
         let since = || {
             let mark = self.counts?;
             if was_reset(mark.requests, requests) {
-                return Some(all());
+                // A process that begins anew has forgotten its failures too.
+                let forgot = mark.errors.is_none_or(|before| before == 0.0 || failed < before);
+                return forgot.then(all);
             }
             let n = requests - mark.requests;
             let bad = mark.errors.map_or(0.0, |before| failed - before);
-            (n >= 0.0 && bad >= 0.0).then_some(Counts { n, bad: bad.min(n) })
+            (n >= 0.0 && bad >= 0.0 && !outnumber(bad, n)).then_some(Counts { n, bad: bad.min(n) })
         };
         let step = reader.step(self.counts.map(|mark| mark.sampled), all, since);
         let before = self.counts.map_or(Some(0.0), |mark| mark.errors);
@@ -405,12 +410,21 @@ impl Totals {
     }
 }
 
+/// A double that is larger cannot count by one: it is no count of anything, and would seem to stand still.
+const MOST: f64 = 9_007_199_254_740_992.0;
+
 fn usable(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
+    (0.0..MOST).contains(&value)
 }
 
 fn was_reset(before: f64, now: f64) -> bool {
     now * 2.0 < before
+}
+
+/// Failures are some of the requests, and scraped with them: one more may be counted a moment before its request is. Many
+/// more are not of these requests.
+fn outnumber(failures: f64, requests: f64) -> bool {
+    failures > 2.0 * requests + 10.0
 }
 
 fn total(buckets: &[(f64, f64)]) -> f64 {

@@ -23,7 +23,7 @@ fn third(release: &mut Release) -> Look {
 
 #[test]
 fn counters_that_are_no_counts_are_bad_values_and_the_next_look_covers_them() {
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 1e308] {
         let requests = with(|pod| pod.requests = Some(bad));
         let errors = with(|pod| pod.errors = Some(bad));
         for broken in [requests, errors] {

@@ -1,6 +1,8 @@
 //! The parts of the harness, and which plans of each run.
 
+pub mod answers;
 pub mod breaches;
+pub mod clock;
 pub mod cooldown;
 pub mod leader;
 pub mod lists;
@@ -32,7 +34,9 @@ pub struct Choice {
 }
 
 /// Parts whose plans are told what a fault-free run does.
-const WITH_ORACLES: [&str; 9] = [
+const WITH_ORACLES: [&str; 11] = [
+    "answers",
+    "clock",
     "writes",
     "lists",
     "streams",
@@ -68,6 +72,12 @@ impl Choice {
         }
         if self.wants("writes") {
             plans.extend(writes::plans(oracles, short));
+        }
+        if self.wants("answers") {
+            plans.extend(answers::plans(oracles, short));
+        }
+        if self.wants("clock") {
+            plans.extend(clock::plans(oracles, short));
         }
         if self.wants("streams") {
             plans.extend(streams::plans(oracles, short));

@@ -339,7 +339,7 @@ mod tests {
             spec.lease_duration_seconds = seconds;
             spec.renew_time = Timestamp::from_second(renewed).ok().map(MicroTime);
             let seen = Seen::again(None, record(&lease), 0);
-            proptest::prop_assert_eq!(evaluate(Some(&seen), "me", 300_000), Step::Take);
+            proptest::prop_assert_eq!(evaluate(Some(&seen), true, "me", 300_000), Step::Take);
         }
     }
 

@@ -62,39 +62,10 @@ pub async fn roll_back(
     let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &namespace);
 
     let now_policy = call(policies.get(&policy.name_any())).await?;
-    ensure(
-        now_policy.uid() == policy.uid(),
-        "the policy was deleted and created again",
-    )?;
-    ensure(!now_policy.spec.paused, "the policy is paused")?;
-    ensure(
-        now_policy.metadata.generation == policy.metadata.generation,
-        "the policy changed",
-    )?;
-    ensure(
-        now_policy.metadata.deletion_timestamp.is_none(),
-        "the policy is being deleted",
-    )?;
+    policy_stands(&now_policy, policy)?;
 
     let checkpoint = call(checkpoints.get(&candidate.name)).await?;
-    ensure(
-        checkpoint.uid().as_deref() == Some(candidate.uid.as_str()),
-        "the checkpoint was deleted and created again",
-    )?;
-    ensure(!checkpoint.spec.revoked, "the checkpoint was revoked")?;
-    ensure(
-        checkpoint.metadata.deletion_timestamp.is_none(),
-        "the checkpoint is being deleted",
-    )?;
-    ensure(
-        checkpoint.spec.images == candidate.images,
-        "the checkpoint's images changed",
-    )?;
-    ensure(
-        checkpoint.spec.images.iter().all(|image| image.digest().is_some()),
-        "the checkpoint is not pinned by digest",
-    )?;
-
+    checkpoint_stands(&checkpoint, candidate)?;
     let recorded = checkpoint
         .status
         .as_ref()
@@ -106,50 +77,9 @@ pub async fn roll_back(
     };
 
     let deployment = call(deployments.get(&breached.deployment.name)).await?;
-    ensure(
-        deployment.uid().as_deref() == Some(breached.deployment.uid.as_str()),
-        "the Deployment was deleted and created again",
-    )?;
-    ensure(
-        deployment.metadata.deletion_timestamp.is_none(),
-        "the Deployment is being deleted",
-    )?;
-    ensure(
-        !deployment.spec.paused.unwrap_or(false),
-        "rollouts of the Deployment are paused",
-    )?;
-    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
-    ensure(
-        observed >= deployment.metadata.generation,
-        "the Deployment has a newer template",
-    )?;
-    ensure(
-        release::revision(&deployment) == Some(breached.revision),
-        "the Deployment has a newer release",
-    )?;
-    let containers = release::template_images(&deployment);
-    let present = |container: &str| containers.iter().any(|(name, _)| name == container);
-    ensure(
-        candidate.images.iter().all(|image| present(&image.container)),
-        "the Deployment lacks a container of the checkpoint",
-    )?;
-
+    deployment_stands(&deployment, breached, candidate)?;
     // What the watches told while the others were read counts as well.
-    let told = context
-        .stores
-        .policies
-        .get(&ObjectRef::new(&policy.name_any()).within(&namespace));
-    let told = told
-        .as_ref()
-        .map(|told| (told.meta().uid.as_ref(), told.meta().generation));
-    ensure(
-        told == Some((policy.metadata.uid.as_ref(), policy.metadata.generation)),
-        "the policy changed",
-    )?;
-    ensure(
-        rivals(&context.stores, policy).is_empty(),
-        "another policy guards the same Deployment",
-    )?;
+    nothing_else_was_told(context, policy)?;
 
     let images: Vec<_> = candidate
         .images
@@ -173,6 +103,99 @@ pub async fn roll_back(
     call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(note)
+}
+
+/// The policy as it is now is the one that decided.
+fn policy_stands(now_policy: &QualityPolicy, policy: &QualityPolicy) -> Result<(), NotRolledBack> {
+    ensure(
+        now_policy.uid() == policy.uid(),
+        "the policy was deleted and created again",
+    )?;
+    ensure(!now_policy.spec.paused, "the policy is paused")?;
+    ensure(
+        now_policy.metadata.generation == policy.metadata.generation,
+        "the policy changed",
+    )?;
+    ensure(
+        now_policy.metadata.deletion_timestamp.is_none(),
+        "the policy is being deleted",
+    )
+}
+
+/// The checkpoint as it is now is the one that was chosen.
+fn checkpoint_stands(checkpoint: &RollbackCheckpoint, candidate: &Candidate) -> Result<(), NotRolledBack> {
+    ensure(
+        checkpoint.uid().as_deref() == Some(candidate.uid.as_str()),
+        "the checkpoint was deleted and created again",
+    )?;
+    ensure(!checkpoint.spec.revoked, "the checkpoint was revoked")?;
+    ensure(
+        checkpoint.metadata.deletion_timestamp.is_none(),
+        "the checkpoint is being deleted",
+    )?;
+    ensure(
+        checkpoint.spec.images == candidate.images,
+        "the checkpoint's images changed",
+    )?;
+    ensure(
+        checkpoint.spec.images.iter().all(|image| image.digest().is_some()),
+        "the checkpoint is not pinned by digest",
+    )
+}
+
+/// The Deployment as it is now runs the release in breach, and can take the checkpoint's images.
+fn deployment_stands(
+    deployment: &Deployment,
+    breached: Breached<'_>,
+    candidate: &Candidate,
+) -> Result<(), NotRolledBack> {
+    ensure(
+        deployment.uid().as_deref() == Some(breached.deployment.uid.as_str()),
+        "the Deployment was deleted and created again",
+    )?;
+    ensure(
+        deployment.metadata.deletion_timestamp.is_none(),
+        "the Deployment is being deleted",
+    )?;
+    ensure(
+        !deployment.spec.paused.unwrap_or(false),
+        "rollouts of the Deployment are paused",
+    )?;
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+    ensure(
+        observed >= deployment.metadata.generation,
+        "the Deployment has a newer template",
+    )?;
+    ensure(
+        release::revision(deployment) == Some(breached.revision),
+        "the Deployment has a newer release",
+    )?;
+    let containers = release::template_images(deployment);
+    let present = |container: &str| containers.iter().any(|(name, _)| name == container);
+    ensure(
+        candidate.images.iter().all(|image| present(&image.container)),
+        "the Deployment lacks a container of the checkpoint",
+    )
+}
+
+/// The caches know the policy as it decided, and no rival of it.
+fn nothing_else_was_told(context: &Context, policy: &QualityPolicy) -> Result<(), NotRolledBack> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let told = context
+        .stores
+        .policies
+        .get(&ObjectRef::new(&policy.name_any()).within(&namespace));
+    let told = told
+        .as_ref()
+        .map(|told| (told.meta().uid.as_ref(), told.meta().generation));
+    ensure(
+        told == Some((policy.metadata.uid.as_ref(), policy.metadata.generation)),
+        "the policy changed",
+    )?;
+    ensure(
+        rivals(&context.stores, policy).is_empty(),
+        "another policy guards the same Deployment",
+    )
 }
 
 fn ensure(holds: bool, otherwise: &'static str) -> Result<(), NotRolledBack> {

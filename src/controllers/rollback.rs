@@ -134,22 +134,7 @@ pub async fn roll_back(
         "the Deployment lacks a container of the checkpoint",
     )?;
 
-    // What the watches told while the others were read counts as well.
-    let told = context
-        .stores
-        .policies
-        .get(&ObjectRef::new(&policy.name_any()).within(&namespace));
-    let told = told
-        .as_ref()
-        .map(|told| (told.meta().uid.as_ref(), told.meta().generation));
-    ensure(
-        told == Some((policy.metadata.uid.as_ref(), policy.metadata.generation)),
-        "the policy changed",
-    )?;
-    ensure(
-        rivals(&context.stores, policy).is_empty(),
-        "another policy guards the same Deployment",
-    )?;
+    unchanged_since(context, policy)?;
 
     let images: Vec<_> = candidate
         .images
@@ -173,6 +158,25 @@ pub async fn roll_back(
     call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(note)
+}
+
+/// What the watches told of the policy while the others were read counts as well.
+fn unchanged_since(context: &Context, policy: &QualityPolicy) -> Result<(), NotRolledBack> {
+    let told = context
+        .stores
+        .policies
+        .get(&ObjectRef::new(&policy.name_any()).within(&policy.namespace().unwrap_or_default()));
+    let told = told
+        .as_ref()
+        .map(|told| (told.meta().uid.as_ref(), told.meta().generation));
+    ensure(
+        told == Some((policy.metadata.uid.as_ref(), policy.metadata.generation)),
+        "the policy changed",
+    )?;
+    ensure(
+        rivals(&context.stores, policy).is_empty(),
+        "another policy guards the same Deployment",
+    )
 }
 
 fn ensure(holds: bool, otherwise: &'static str) -> Result<(), NotRolledBack> {

@@ -90,6 +90,7 @@ pub struct Verdict {
 impl Verdict {
     /// The same, of a release that exists since `born`: looks lie on a grid, and a release is judged from the one before its
     /// first request on, but no breach of it began before it was there.
+    #[must_use]
     pub fn born(mut self, born: i64) -> Self {
         for trigger in &mut self.triggers {
             trigger.onset = trigger.onset.map(|onset| onset.max(born));

@@ -69,10 +69,10 @@ fn answered(ask: Ask, look: i64) -> Value {
 }
 
 /// Takes an answer into the table of its look as the source does.
-fn take(table: &mut Table, ask: Ask, answer: &[u8]) {
+fn take(table: &mut Table, (number, ask): (usize, Ask), answer: &[u8]) {
     let failed = match answer::read(answer, &mut |row| {
         if let Some((_, value)) = row.samples.last() {
-            table.add(ask, row, *value);
+            table.add(ask, number, row, *value);
         }
     }) {
         Ok(answer::Said {
@@ -105,10 +105,10 @@ fn judged(change: &dyn Fn(Ask, i64, Vec<u8>) -> Vec<u8>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for look in 0..LOOKS {
         let mut table = Table::new(START + look * INTERVAL, unit);
-        for ask in ASKS {
+        for (number, ask) in ASKS.into_iter().enumerate() {
             take(
                 &mut table,
-                ask,
+                (number, ask),
                 &change(ask, look, answered(ask, look).to_string().into_bytes()),
             );
         }

@@ -166,7 +166,7 @@ impl World {
         let _ = self.space.wait_all("the second breach is over", within, settled).await;
     }
 
-    /// How many PATCHes of the Deployment's images the API server took, of rollbacks.
+    /// How many rollbacks of the Deployment's images the API server took.
     pub fn rollbacks(&self) -> usize {
         let calls = self.replicas.iter().flat_map(|replica| replica.api.calls());
         calls

@@ -1,4 +1,4 @@
-//! Others who write the same Deployment: a GitOps loop, an autoscaler, people at the gate while no operator runs, and people
+//! Others who write the same Deployment: a loop that reapplies what a repository says, an autoscaler, people at the gate while no operator runs, and people
 //! without the rights.
 
 use std::{

@@ -54,7 +54,7 @@ impl Obstacle {
     async fn put(self, space: &Space) -> Result<(), StageError> {
         match self {
             Self::Pause | Self::PauseUnseen => {
-                merge::<QualityPolicy>(space, &json!({"spec": {"paused": true}})).await?
+                merge::<QualityPolicy>(space, &json!({"spec": {"paused": true}})).await?;
             }
             Self::Rival => {
                 let mut rival = crate::world::policy(&json!({}));
@@ -99,9 +99,10 @@ impl Obstacle {
     /// Whether the PATCH must not come any more.
     fn is_in_time(self, moment: Moment) -> bool {
         match (self, moment) {
-            (_, Moment::AfterPatch) | (Self::Pause | Self::PauseUnseen | Self::Rival, Moment::BeforePatch) => false,
-            // It was read before, and no stream tells of it.
-            (Self::PauseUnseen, Moment::BeforeDeploymentRead) => false,
+            // Unseen, it was read before, and no stream tells of it.
+            (_, Moment::AfterPatch)
+            | (Self::Pause | Self::PauseUnseen | Self::Rival, Moment::BeforePatch)
+            | (Self::PauseUnseen, Moment::BeforeDeploymentRead) => false,
             _ => true,
         }
     }
@@ -309,13 +310,12 @@ impl Ending {
                 "deployments": changed,
                 "incidents": [open, {"state": "Recovered", "steps": ["RollingBack", "Verifying", "Recovered"]}],
             }),
-            Self::Terminating if moment == Moment::AfterPatch => return None,
+            Self::Terminating | Self::Renamed if moment == Moment::AfterPatch => return None,
             Self::Terminating => json!({
                 "policies": [{"conditions": {"Ready": "False TargetNotFound"}}],
                 "deployments": [],
                 "incidents": [open],
             }),
-            Self::Renamed if moment == Moment::AfterPatch => return None,
             Self::Renamed => json!({
                 "deployments": [{"images": [bad()], "revision": "3", "rolledBack": false}],
                 "incidents": [

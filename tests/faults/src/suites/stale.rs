@@ -124,14 +124,13 @@ impl Change {
                 end(good(), revision(4), true, json!([left, again])),
                 json!([other_bad()]),
             ),
-            Self::GoBack if patched => return None,
+            // The good release is back, or the bad one is quarantined.
+            Self::GoBack | Self::RecreateBad if patched => return None,
             Self::GoBack => end(good(), revision(3), false, json!([left])),
             // The images are the checkpoint's all the same.
             Self::Edit if patched => end(good(), revision(3), true, json!([again])),
             Self::Edit => judged(end(good(), revision(4), true, json!([left, again])), json!([bad()])),
             Self::RecreateGood => end(good(), "1".to_owned(), false, json!([left])),
-            // The image is quarantined.
-            Self::RecreateBad if patched => return None,
             Self::RecreateBad => judged(end(good(), "2".to_owned(), true, json!([left, again])), json!([bad()])),
             Self::Revoke | Self::Delete if read => {
                 judged(end(good(), "3".to_owned(), true, json!([again])), json!([bad()]))

@@ -18,6 +18,7 @@ use stage::{
 
 use crate::{
     api::Label,
+    monitor::{Broken, Promise},
     plan::{Outcome, Plan},
     suites::writes::{Oracle, Scenario},
     world::Setup,
@@ -141,6 +142,10 @@ async fn survives(
     tokio::time::sleep(LASTS).await;
     api.behave();
     let cleared = Instant::now();
-    oracle.scenario.over(&world).await?;
-    world.judged(cleared, Some(&oracle.end)).await
+    let over = oracle.scenario.over(&world).await;
+    let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    if let Err(error) = over {
+        outcome.broken.push(Broken::new(Promise::InTime, error.to_string()));
+    }
+    Ok(outcome)
 }

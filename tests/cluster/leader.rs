@@ -172,7 +172,7 @@ async fn a_rolling_restart_leaves_no_gap_in_judgement_longer_than_two_intervals(
     const INTERVAL: Duration = Duration::from_secs(5);
     let namespace = "leader-rolled";
     let space = space(namespace).await;
-    let prometheus = Proxy::of(&space.endpoints.prometheus).await;
+    let prometheus = Proxy::of(&space.endpoints.prometheus).await.unwrap();
     let asked = Arc::new(Mutex::new(vec![Instant::now()]));
     let times = asked.clone();
     prometheus.rule(move |_| {

@@ -2,6 +2,7 @@
 //! in order, and nothing else.
 
 mod led;
+mod stands;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -200,7 +201,7 @@ pub fn broken(calls: &[Call], rules: &Rules<'_>) -> Vec<Broken> {
         scope(write, rules, &mut broken);
         conventions(write, rules, &mut broken);
         if write.target.resource == "deployments" && write.annotation(ROLLBACK_ANNOTATION).is_some() {
-            rollback(write, calls, &mut broken);
+            stands::on(write, calls, &mut broken);
         }
     }
     synced(calls, &mut broken);
@@ -245,7 +246,7 @@ fn scope(write: &Write<'_>, rules: &Rules<'_>, broken: &mut Vec<Broken>) {
         return;
     }
     let is_shadow = name.starts_with(&format!("{}-drill-", rules.target));
-    if name != rules.target && !is_shadow || write.verb == "delete" && !is_shadow {
+    if !is_shadow && (name != rules.target || write.verb == "delete") {
         broken.push(Broken::new(
             Promise::OnlyImages,
             format!("{} of {name}, which no policy names", write.verb),
@@ -353,126 +354,6 @@ fn conventions(write: &Write<'_>, rules: &Rules<'_>, broken: &mut Vec<Broken>) {
     if judged && (observed.is_none() || observed > generation) {
         let what = format!("{}: observedGeneration {observed:?} of {generation:?}", write.word());
         broken.push(Broken::new(Promise::Conventions, what));
-    }
-}
-
-/// 2, 4, 10, 11: what a rollback stands on.
-fn rollback(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
-    let mark = write.annotation(ROLLBACK_ANNOTATION).unwrap_or_default();
-    let before = &calls[..write.at];
-    if !mark.starts_with("drill/") {
-        let recorded = |call: &&Call| {
-            let target = Target::of(&call.path);
-            let answered = call.delivered.iter().any(|status| [201, 409].contains(status));
-            target.is_some_and(|target| target.resource == "qualityincidents" && target.subresource.is_empty())
-                && verb(&call.method, &call.path) == "create"
-                && answered
-                && body(&call.body)
-                    .pointer("/metadata/name")
-                    .is_some_and(|name| name == mark)
-        };
-        if !before.iter().any(|call| recorded(&call)) {
-            broken.push(Broken::new(
-                Promise::IntentFirst,
-                format!("{} for {mark}, which is not recorded", write.word()),
-            ));
-        }
-    }
-    // What it read anew, in this life, right before.
-    let latest = |resource: &str| {
-        let is_it = |call: &&Call| {
-            call.life == write.call.life
-                && verb(&call.method, &call.path) == "get"
-                && !call.path.contains("resourceVersion=")
-                && call.delivered.last() == Some(&200)
-                && write.call.at.duration_since(call.at) < Duration::from_secs(10)
-                && Target::of(&call.path)
-                    .is_some_and(|target| target.resource == resource && target.subresource.is_empty())
-        };
-        before.iter().rev().find(is_it).map(|call| body(&call.answer))
-    };
-    let images = write
-        .body
-        .pointer("/spec/template/spec/containers")
-        .and_then(Value::as_array);
-    let images: Vec<&Value> = images.into_iter().flatten().collect();
-    let pinned = |image: &&Value| image["image"].as_str().is_some_and(|image| image.contains("@sha256:"));
-    if images.is_empty() || !images.iter().all(|image| pinned(image)) {
-        broken.push(Broken::new(
-            Promise::SafeTarget,
-            format!("{images:?} are not pinned by digest"),
-        ));
-    }
-    match latest("rollbackcheckpoints") {
-        None => broken.push(Broken::new(
-            Promise::SafeTarget,
-            "the checkpoint was not read right before the write",
-        )),
-        Some(checkpoint) => {
-            let registered = checkpoint
-                .pointer("/spec/images")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
-            let same = |image: &&Value| {
-                registered
-                    .iter()
-                    .any(|known| known["image"] == image["image"] && known["container"] == image["name"])
-            };
-            let revoked = checkpoint
-                .pointer("/spec/revoked")
-                .is_some_and(|revoked| revoked == true);
-            let deleted = checkpoint.pointer("/metadata/deletionTimestamp").is_some();
-            if revoked || deleted || !images.iter().all(|image| same(image)) {
-                broken.push(Broken::new(
-                    Promise::SafeTarget,
-                    format!("{images:?} are not those of checkpoint {checkpoint}"),
-                ));
-            }
-        }
-    }
-    match latest("deployments") {
-        None => broken.push(Broken::new(
-            Promise::Fenced,
-            "the Deployment was not read right before the write",
-        )),
-        Some(deployment) => {
-            for field in ["uid", "resourceVersion"] {
-                let sent = write.body.pointer(&format!("/metadata/{field}"));
-                if sent.is_none() || sent != deployment.pointer(&format!("/metadata/{field}")) {
-                    broken.push(Broken::new(
-                        Promise::Fenced,
-                        format!("the rollback is not fenced by the {field} that was read"),
-                    ));
-                }
-            }
-            let revision = |value: &Value| {
-                let annotations = value.pointer("/metadata/annotations")?;
-                Some(
-                    annotations
-                        .get("deployment.kubernetes.io/revision")?
-                        .as_str()?
-                        .to_owned(),
-                )
-            };
-            let incident = before.iter().find_map(|call| {
-                let sent = call.path.contains("/qualityincidents").then(|| body(&call.body))?;
-                let is_it = sent.pointer("/metadata/name").is_some_and(|name| name == mark);
-                is_it.then_some(sent)
-            });
-            let judged = incident
-                .as_ref()
-                .and_then(|incident| incident.pointer("/spec/revision"));
-            if let Some(judged) = judged.and_then(Value::as_str)
-                && revision(&deployment).as_deref() != Some(judged)
-            {
-                let what = format!(
-                    "revision {judged} was judged, {:?} is rolled back",
-                    revision(&deployment)
-                );
-                broken.push(Broken::new(Promise::NewerChange, what));
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! operator so built is put under the named plan.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -20,16 +21,31 @@ pub struct Bug {
     pub name: String,
     /// The promise that it breaks, by its number.
     pub promise: u8,
-    /// The file, from the project's folder.
-    pub file: String,
-    /// What stands there, once.
-    pub old: String,
-    /// What stands there instead.
-    pub new: String,
     /// The part of the harness that must catch it.
     pub suite: String,
     /// The first of its plans whose name contains this.
     pub plan: String,
+    /// What is changed.
+    pub edits: Vec<Edit>,
+}
+
+/// A replacement in one file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The file, from the project's folder.
+    pub file: String,
+    /// What stands there.
+    pub old: String,
+    /// What stands there instead.
+    pub new: String,
+    /// How many times it stands there.
+    #[serde(default = "once")]
+    pub times: usize,
+}
+
+fn once() -> usize {
+    1
 }
 
 /// The list.
@@ -39,33 +55,45 @@ pub fn bugs() -> Result<Vec<Bug>, StageError> {
 }
 
 impl Bug {
-    /// The file's text with the bug in it.
-    pub fn planted(&self, text: &str) -> Result<String, StageError> {
-        let places = text.matches(&self.old).count();
-        if places == 1 {
-            return Ok(text.replacen(&self.old, &self.new, 1));
+    /// The files with the bug in them, by their paths in the project's folder.
+    pub fn planted(&self) -> Result<BTreeMap<&str, String>, StageError> {
+        let mut planted: BTreeMap<&str, String> = BTreeMap::new();
+        for edit in &self.edits {
+            let text = match planted.remove(edit.file.as_str()) {
+                Some(text) => text,
+                None => original(&edit.file)?,
+            };
+            let times = text.matches(&edit.old).count();
+            if times != edit.times {
+                return Err(StageError::Unexpected(format!(
+                    "bug `{}`: its text stands {times} times in {}, not {}",
+                    self.name, edit.file, edit.times
+                )));
+            }
+            planted.insert(&edit.file, text.replace(&edit.old, &edit.new));
         }
-        Err(StageError::Unexpected(format!(
-            "bug `{}`: its text stands {places} times in {}, not once",
-            self.name, self.file
-        )))
+        Ok(planted)
     }
 
     /// Whether it is in what an administrator installs and not in the program.
     pub fn is_installed(&self) -> bool {
-        self.file.starts_with("deploy/")
+        self.edits.iter().all(|edit| edit.file.starts_with("deploy/"))
     }
 }
 
-/// Installs the file of a bug that is in what an administrator installs: with the bug, or as it should be.
-pub fn installed(endpoints: &Endpoints, bug: &Bug, planted: bool) -> Result<(), StageError> {
-    let path = stage::install::project().join(&bug.file);
-    let text = std::fs::read_to_string(&path).map_err(StageError::io(format!("read {}", bug.file)))?;
-    let text = if planted { bug.planted(&text)? } else { text };
-    let copy = endpoints.work_folder.join("planted.yaml");
-    write(&copy, text.as_bytes())?;
-    let copy = copy.display().to_string();
-    endpoints.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &copy])?;
+fn original(file: &str) -> Result<String, StageError> {
+    std::fs::read_to_string(stage::install::project().join(file)).map_err(StageError::io(format!("read {file}")))
+}
+
+/// Installs the files of a bug that is in what an administrator installs: with the bug, or as they should be.
+pub fn installed(endpoints: &Endpoints, bug: &Bug, with_it: bool) -> Result<(), StageError> {
+    for (file, planted) in bug.planted()? {
+        let text = if with_it { planted } else { original(file)? };
+        let copy = endpoints.work_folder.join("planted.yaml");
+        write(&copy, text.as_bytes())?;
+        let copy = copy.display().to_string();
+        endpoints.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &copy])?;
+    }
     // The API server's watch of its policies follows.
     std::thread::sleep(std::time::Duration::from_secs(10));
     Ok(())
@@ -107,15 +135,19 @@ impl Workshop {
 
     /// The operator with this bug.
     pub fn build(&self, bug: &Bug) -> Result<PathBuf, StageError> {
-        let path = self.folder.join("tree").join(&bug.file);
-        let text = std::fs::read_to_string(&path).map_err(StageError::io(format!("read {}", bug.file)))?;
-        write(&path, bug.planted(&text)?.as_bytes())?;
+        let tree = self.folder.join("tree");
+        let planted = bug.planted()?;
+        for (file, text) in &planted {
+            write(&tree.join(file), text.as_bytes())?;
+        }
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--workspace", "--bin", "quality-officer"]);
-        cargo.current_dir(self.folder.join("tree"));
+        cargo.current_dir(&tree);
         cargo.env("CARGO_TARGET_DIR", self.folder.join("target"));
         let built = run(&mut cargo);
-        write(&path, text.as_bytes())?;
+        for file in planted.keys() {
+            write(&tree.join(file), original(file)?.as_bytes())?;
+        }
         built.map_err(|error| StageError::Unexpected(format!("bug `{}` does not build: {error}", bug.name)))?;
         let programs = self.folder.join("programs").join(bug.name.replace([' ', '/'], "-"));
         std::fs::create_dir_all(&programs).map_err(StageError::io("make target/seeded"))?;
@@ -173,8 +205,9 @@ mod tests {
         let bugs = bugs().unwrap();
         let mut names = std::collections::BTreeSet::new();
         for bug in &bugs {
-            let text = std::fs::read_to_string(stage::install::project().join(&bug.file)).unwrap();
-            assert_ne!(bug.planted(&text).unwrap(), text, "{}", bug.name);
+            for (file, text) in bug.planted().unwrap() {
+                assert_ne!(text, original(file).unwrap(), "{}", bug.name);
+            }
             assert!((1..=24).contains(&bug.promise), "{}", bug.name);
             assert!(names.insert(bug.name.clone()), "{} twice", bug.name);
         }

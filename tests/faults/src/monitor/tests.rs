@@ -174,7 +174,7 @@ fn a_second_rollback_for_one_mark_or_within_the_cooldown_is_found() {
 #[test]
 fn more_than_images_and_one_annotation_or_what_no_policy_names_is_found() {
     let scaled = edited(&Method::PATCH, "/deployments/", |body| {
-        body["spec"]["replicas"] = json!(3)
+        body["spec"]["replicas"] = json!(3);
     });
     assert_eq!(found(&scaled), [Promise::OnlyImages]);
     let mut calls = record();
@@ -200,7 +200,7 @@ fn more_than_images_and_one_annotation_or_what_no_policy_names_is_found() {
 fn another_uid_resource_version_or_revision_than_what_was_judged_is_found() {
     for field in ["uid", "resourceVersion"] {
         let other = edited(&Method::PATCH, "/deployments/", |body| {
-            body["metadata"][field] = json!("other")
+            body["metadata"][field] = json!("other");
         });
         assert_eq!(found(&other), [Promise::Fenced]);
         let none = edited(&Method::PATCH, "/deployments/", |body| {
@@ -209,7 +209,7 @@ fn another_uid_resource_version_or_revision_than_what_was_judged_is_found() {
         assert_eq!(found(&none), [Promise::Fenced]);
     }
     let newer = edited(&Method::POST, "/qualityincidents", |body| {
-        body["spec"]["revision"] = json!("1")
+        body["spec"]["revision"] = json!("1");
     });
     assert_eq!(found(&newer), [Promise::NewerChange]);
 }
@@ -242,7 +242,7 @@ fn another_namespace_a_secret_and_an_echo_are_found() {
     secret.push(call(Method::GET, path, &Value::Null, 403, &Value::Null));
     assert_eq!(found(&secret), [Promise::NoSecrets]);
     let echo = edited(&Method::PUT, "/status", |body| {
-        body["status"]["message"] = json!("it said planted")
+        body["status"]["message"] = json!("it said planted");
     });
     assert_eq!(found(&echo), [Promise::NoEcho]);
 }
@@ -255,16 +255,16 @@ fn a_status_without_typed_conditions_and_its_generation_is_found() {
         ("lastTransitionTime", json!("now")),
     ] {
         let odd = edited(&Method::PUT, "/status", |body| {
-            body["status"]["conditions"][0][field] = value.clone()
+            body["status"]["conditions"][0][field] = value.clone();
         });
         assert_eq!(found(&odd), [Promise::Conventions], "{field}");
     }
     let unsaid = edited(&Method::PUT, "/status", |body| {
-        body["status"]["observedGeneration"] = Value::Null
+        body["status"]["observedGeneration"] = Value::Null;
     });
     assert_eq!(found(&unsaid), [Promise::Conventions]);
     let ahead = edited(&Method::PUT, "/status", |body| {
-        body["status"]["observedGeneration"] = json!(2)
+        body["status"]["observedGeneration"] = json!(2);
     });
     assert_eq!(found(&ahead), [Promise::Conventions]);
 }

@@ -173,23 +173,28 @@ pub const FAULTS: [Fault; 4] = [
     Fault::DeliveredTwice,
 ];
 
-/// The writes that `make test` meets with each fault: a record of each kind, and each change of a Deployment.
-const SHORT: [&str; 6] = [
-    "create rollbackcheckpoints",
-    "create qualityincidents",
-    "patch deployments",
-    "create deployments",
-    "delete deployments",
-    "update qualityincidents/status RollingBack",
+/// What `make test` meets: a record, a change of a Deployment, a clean-up, each in its worst moment.
+const SHORT: [(&str, Fault); 8] = [
+    ("create rollbackcheckpoints", Fault::KilledAfter),
+    ("create qualityincidents", Fault::AnswerLost),
+    ("patch deployments rollback", Fault::KilledAfter),
+    ("patch deployments rollback", Fault::DeliveredTwice),
+    ("update qualityincidents/status RollingBack", Fault::KilledBefore),
+    ("create deployments", Fault::KilledAfter),
+    ("patch deployments drill-", Fault::KilledBefore),
+    ("delete deployments", Fault::KilledBefore),
 ];
 
 /// The plans: each write of each scenario under each fault.
 pub fn plans(oracles: &[Arc<Oracle>], short: bool) -> Vec<Plan> {
     let mut plans = Vec::new();
     for oracle in oracles {
-        let chosen = |label: &&Label| !short || SHORT.iter().any(|chosen| label.to_string().starts_with(chosen));
-        for label in oracle.writes.iter().filter(chosen) {
+        for label in &oracle.writes {
             for fault in FAULTS {
+                let text = label.to_string();
+                if short && !SHORT.iter().any(|chosen| *chosen == (text.as_str(), fault)) {
+                    continue;
+                }
                 let name = format!("{:?}: {fault:?} at {label}", oracle.scenario);
                 let (oracle, label) = (oracle.clone(), label.clone());
                 plans.push(Plan::new("writes", name, move |endpoints, namespace| async move {

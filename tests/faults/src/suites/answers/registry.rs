@@ -1,29 +1,33 @@
 //! Bad answers of an OCI registry: what was verified stays so with its age, what is truly broken is not gone back to, and
 //! no answer alone rolls anything back.
 
+mod answers;
+mod images;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, Method, StatusCode, header},
-};
+use axum::http::StatusCode;
 use bed::{
     Endpoints, Registry,
-    registry::{Access, INDEX, Image, MANIFEST, digest},
+    registry::{Access, Image, digest},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use quality_officer::api::RollbackCheckpoint;
-use serde_json::{Value, json};
+use serde_json::json;
 use stage::{
     Behaviour, Proxy, StageError,
-    proxy::{Act, Asked, answer, endless},
+    proxy::{Act, answer},
     script::rolled_out,
 };
 
+use self::{
+    answers::{KEPT, answers},
+    images::images,
+};
 use super::{Case, ELSEWHERE, MOST_MEMORY, Says, acted};
 use crate::{
     monitor::{Broken, Promise},
@@ -31,10 +35,6 @@ use crate::{
     suites::writes::Scenario,
     world::{Setup, World, bad},
 };
-
-static CHUNK: [u8; 65_536] = [b' '; 65_536];
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// The plans.
 pub fn plans(short: bool) -> Vec<Plan> {
@@ -212,350 +212,6 @@ async fn verified(endpoints: &Endpoints, namespace: &str, cases: Vec<Case>) -> R
     Ok(outcome)
 }
 
-const KEPT: &[&str] = &["LastVerified"];
-
-const fn kept(words: &'static str) -> Says {
-    Says::Unknown(KEPT, words)
-}
-
-/// Answers about an image that is whole.
-fn answers() -> Vec<Case> {
-    let nonsense = kept("gave an answer that is not one of a registry");
-    let mut cases = Vec::new();
-    for (code, words) in [
-        (400, "with status 400"),
-        (401, "denies access"),
-        (403, "denies access"),
-        (429, "with status 429"),
-        (500, "with status 500"),
-        (502, "with status 502"),
-        (503, "with status 503"),
-        (504, "with status 504"),
-        (204, "with status 204"),
-    ] {
-        cases.push(Case::new(format!("status {code}"), kept(words), move |_| {
-            let body = json!({"errors": [{"code": "UNAVAILABLE", "message": PLANTED}]}).to_string();
-            Act::Answer(answer(StatusCode::from_u16(code).unwrap_or_default(), body))
-        }));
-    }
-    let manifests = |act: fn() -> Act| {
-        move |asked: &Asked| {
-            if asked.path.contains("/manifests/") {
-                act()
-            } else {
-                Act::Forward
-            }
-        }
-    };
-    let blobs = |act: fn() -> Act| {
-        move |asked: &Asked| {
-            if asked.path.contains("/blobs/") {
-                act()
-            } else {
-                Act::Forward
-            }
-        }
-    };
-    let text = |code: StatusCode, body: &'static str| Act::Answer(answer(code, body));
-    cases.extend([
-        Case::new("a page", nonsense, move |_| {
-            text(StatusCode::OK, "<html>planted-7e1f</html>")
-        }),
-        Case::new("a page with 404", nonsense, move |_| {
-            text(StatusCode::NOT_FOUND, "<html>planted-7e1f</html>")
-        }),
-        Case::new("an empty 404", nonsense, move |_| text(StatusCode::NOT_FOUND, "")),
-        Case::new("404 with an empty list of errors", nonsense, move |_| {
-            text(StatusCode::NOT_FOUND, "{\"errors\":[]}")
-        }),
-        Case::new("an empty body", nonsense, move |_| text(StatusCode::OK, "")),
-        Case::new("null", nonsense, move |_| text(StatusCode::OK, "null")),
-        Case::new(
-            "a manifest redirected",
-            kept("with status 307"),
-            manifests(|| {
-                let mut redirect = answer(StatusCode::TEMPORARY_REDIRECT, Body::empty());
-                redirect
-                    .headers_mut()
-                    .insert(header::LOCATION, HeaderValue::from_static(ELSEWHERE));
-                Act::Answer(redirect)
-            }),
-        ),
-        Case::new("layers kept elsewhere", Says::Usable, |asked| {
-            if !asked.path.contains("/blobs/") {
-                return Act::Forward;
-            }
-            let mut redirect = answer(StatusCode::TEMPORARY_REDIRECT, Body::empty());
-            redirect
-                .headers_mut()
-                .insert(header::LOCATION, HeaderValue::from_static(ELSEWHERE));
-            Act::Answer(redirect)
-        }),
-        Case::new(
-            "half of the manifest",
-            nonsense,
-            manifests(|| {
-                Act::Change(|mut body| {
-                    body.truncate(body.len() / 2);
-                    body
-                })
-            }),
-        ),
-        Case::new(
-            "a manifest with one byte more",
-            nonsense,
-            manifests(|| {
-                Act::Change(|mut body| {
-                    body.push(b' ');
-                    body
-                })
-            }),
-        ),
-        Case::new(
-            "another manifest than was asked for",
-            nonsense,
-            manifests(|| {
-                Act::Answer(answer(
-                    StatusCode::OK,
-                    json!({"schemaVersion": 2, "annotations": {"x": PLANTED}}).to_string(),
-                ))
-            }),
-        ),
-        Case::new("another configuration than was asked for", nonsense, |asked| {
-            if asked.path.contains("/blobs/") && asked.method == Method::GET {
-                Act::Answer(answer(
-                    StatusCode::OK,
-                    json!({"os": "plan9", "architecture": PLANTED}).to_string(),
-                ))
-            } else {
-                Act::Forward
-            }
-        }),
-        Case::new("closed before any answer", kept("did not answer"), |_| Act::Reset),
-        Case::new(
-            "a manifest that breaks off",
-            kept("its registry"),
-            manifests(|| Act::Truncate),
-        ),
-        Case::new("stalled", kept("did not answer in time"), |_| Act::Swallow),
-        Case::new("dripping", kept("did not answer in time"), |_| {
-            Act::Answer(answer(StatusCode::OK, endless(b" ", Duration::from_millis(200))))
-        }),
-        Case::new(
-            "a manifest without end",
-            kept("longer than 4194304 bytes"),
-            manifests(|| Act::Answer(answer(StatusCode::OK, endless(&CHUNK, Duration::ZERO)))),
-        ),
-        Case::new(
-            "layers answered with 500",
-            kept("with status 500"),
-            blobs(|| Act::Answer(answer(StatusCode::INTERNAL_SERVER_ERROR, PLANTED))),
-        ),
-        Case::new("a login at another server", kept("asks for a login"), |_| {
-            let mut refused = answer(StatusCode::UNAUTHORIZED, PLANTED);
-            let challenge =
-                HeaderValue::from_static("Bearer realm=\"http://127.0.0.1:9/elsewhere\",service=\"planted-7e1f\"");
-            refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            Act::Answer(refused)
-        }),
-        Case::new("a login by a way that nobody knows", kept("denies access"), |_| {
-            let mut refused = answer(StatusCode::UNAUTHORIZED, PLANTED);
-            let challenge = HeaderValue::from_static("Negotiate planted-7e1f");
-            refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            Act::Answer(refused)
-        }),
-        Case::new(
-            "the registry's own word that there is no such manifest",
-            Says::Unknown(&["ImageMissing"], "no such manifest"),
-            manifests(|| {
-                let body = json!({"errors": [{"code": "MANIFEST_UNKNOWN", "message": PLANTED}]}).to_string();
-                Act::Answer(answer(StatusCode::NOT_FOUND, body))
-            }),
-        ),
-        Case::new(
-            "the registry's own word that there is no such layer",
-            Says::Unknown(&["LayerMissing"], "lacks"),
-            blobs(|| {
-                let body = json!({"errors": [{"code": "BLOB_UNKNOWN", "message": PLANTED}]}).to_string();
-                Act::Answer(answer(StatusCode::NOT_FOUND, body))
-            }),
-        ),
-    ]);
-    cases
-}
-
-/// An image that its digest names, and why it is none: what the registry has of it, by digest.
-struct Hollow {
-    name: &'static str,
-    manifest: Vec<u8>,
-    blobs: Vec<Vec<u8>>,
-    reason: &'static str,
-    words: &'static str,
-}
-
-fn config(os: &str, architecture: &str) -> Vec<u8> {
-    json!({"os": os, "architecture": architecture, "config": {"Labels": {"x": PLANTED}}})
-        .to_string()
-        .into_bytes()
-}
-
-fn described(kind: &str, bytes: &[u8]) -> Value {
-    json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()})
-}
-
-fn manifest(config: &[u8], layers: &[&[u8]]) -> Vec<u8> {
-    let layers: Vec<Value> = layers.iter().map(|layer| described(LAYER, layer)).collect();
-    json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, config), "layers": layers})
-        .to_string()
-        .into_bytes()
-}
-
-fn index(entries: &[Value]) -> Vec<u8> {
-    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
-        .to_string()
-        .into_bytes()
-}
-
-/// Images that their digests name truly, and to which nobody can go back.
-fn images() -> Vec<Hollow> {
-    let amd64 = config("linux", "amd64");
-    let here = |mut entry: Value, os: &str, architecture: &str| {
-        entry["platform"] = json!({"os": os, "architecture": architecture});
-        entry
-    };
-    let layer: &[u8] = b"a layer";
-    let good = manifest(&amd64, &[layer]);
-    let text = |text: String| text.into_bytes();
-    let none = |name, manifest: Vec<u8>, blobs: Vec<Vec<u8>>, reason, words| Hollow {
-        name,
-        manifest,
-        blobs,
-        reason,
-        words,
-    };
-    let arm = config("linux", "arm64");
-    let strange = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": described(CONFIG, &amd64),
-        "layers": [{"mediaType": LAYER, "digest": format!("sha256:../{PLANTED}"), "size": 1}]});
-    let many: Vec<Vec<u8>> = (0..600).map(|number| format!("layer {number}").into_bytes()).collect();
-    let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
-    vec![
-        none(
-            "for another platform",
-            manifest(&arm, &[layer]),
-            vec![arm.clone(), layer.to_vec()],
-            "PlatformMissing",
-            "linux/amd64",
-        ),
-        none(
-            "an index without the platform",
-            index(&[here(described(MANIFEST, &good), "linux", "s390x")]),
-            vec![],
-            "PlatformMissing",
-            "linux/amd64",
-        ),
-        none(
-            "an index of nothing",
-            index(&[]),
-            vec![],
-            "PlatformMissing",
-            "linux/amd64",
-        ),
-        none(
-            "an index whose manifest is gone",
-            index(&[here(described(MANIFEST, b"gone"), "linux", "amd64")]),
-            vec![],
-            "LayerMissing",
-            "its manifest for",
-        ),
-        none(
-            "an index of an index",
-            index(&[here(described(INDEX, &index(&[])), "linux", "amd64")]),
-            vec![index(&[])],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "without a layer of two",
-            manifest(&amd64, &[layer, b"gone"]),
-            vec![amd64.clone(), layer.to_vec()],
-            "LayerMissing",
-            "layer 2 of 2",
-        ),
-        none(
-            "without its configuration",
-            manifest(b"gone", &[layer]),
-            vec![layer.to_vec()],
-            "LayerMissing",
-            "its configuration",
-        ),
-        none(
-            "a configuration that is no JSON",
-            manifest(PLANTED.as_bytes(), &[layer]),
-            vec![PLANTED.into(), layer.to_vec()],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "a manifest that is no JSON",
-            text(format!("<html>{PLANTED}</html>")),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "a manifest of YAML",
-            text(format!("a: &a [{PLANTED}]\nb: [*a, *a]\n")),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "a manifest nested 100,000 deep",
-            text(format!("{{\"layers\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "a manifest with its layers twice",
-            text(format!(
-                "{{\"layers\":[],\"layers\":[],\"config\":{{}},\"x\":\"{PLANTED}\"}}"
-            )),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "neither manifest nor index",
-            text(json!({"schemaVersion": 2, "x": PLANTED}).to_string()),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "both manifest and index",
-            text(json!({"manifests": [], "config": described(CONFIG, &amd64), "layers": []}).to_string()),
-            vec![],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "a layer whose digest is a path",
-            text(strange.to_string()),
-            vec![amd64.clone()],
-            "NotAnImage",
-            "no image",
-        ),
-        none(
-            "600 layers",
-            manifest(&amd64, &many),
-            vec![amd64.clone()],
-            "NotAnImage",
-            "no image",
-        ),
-    ]
-}
-
 /// All of them are checkpoints of one Deployment, written by hand; a breach goes back to the one that is whole.
 async fn none(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageError> {
     let mut shop = shop(endpoints, namespace).await?;
@@ -576,13 +232,11 @@ async fn none(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageEr
         if known.iter().any(|digest| digest == named) {
             return Act::Forward;
         }
-        match kept.get(named) {
-            Some(bytes) => Act::Answer(answer(StatusCode::OK, bytes.clone())),
-            None => {
-                let body = json!({"errors": [{"code": "UNKNOWN", "message": PLANTED}]}).to_string();
-                Act::Answer(answer(StatusCode::NOT_FOUND, body))
-            }
+        if let Some(bytes) = kept.get(named) {
+            return Act::Answer(answer(StatusCode::OK, bytes.clone()));
         }
+        let body = json!({"errors": [{"code": "UNKNOWN", "message": PLANTED}]}).to_string();
+        Act::Answer(answer(StatusCode::NOT_FOUND, body))
     });
     let mut broken = Vec::new();
     for (number, image) in all.iter().enumerate() {
@@ -594,10 +248,13 @@ async fn none(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageEr
     }
     for (number, image) in all.iter().enumerate() {
         let name = format!("none-{number}");
-        for kind in ["ImageAvailable", "Ready"] {
-            if let Err(error) = shop.shows(&name, kind, "False", &[image.reason], image.words).await {
-                broken.push(Broken::new(Promise::SafeTarget, format!("{}: {error}", image.name)));
-            }
+        let seen = shop
+            .shows(&name, "ImageAvailable", "False", &[image.reason], image.words)
+            .await;
+        // Its digests never ran here: that comes first.
+        let ready = shop.shows(&name, "Ready", "False", &["NotVerified"], "").await;
+        if let Err(error) = seen.and(ready) {
+            broken.push(Broken::new(Promise::SafeTarget, format!("{}: {error}", image.name)));
         }
     }
     for (promise, what) in acted(&shop.world).await? {

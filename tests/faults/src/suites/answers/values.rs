@@ -82,7 +82,7 @@ pub fn counters() -> Vec<Case> {
                                 .iter_mut()
                                 .filter(|row| first.get(&namespace(row)) == Some(&pod(row)))
                             {
-                                samples(row).into_iter().for_each(|sample| sample[1] = json!("NaN"));
+                                becomes(row, "NaN");
                             }
                         })
                     },
@@ -168,7 +168,7 @@ pub fn times() -> Vec<Case> {
 
 /// A cache before the source that forgets nothing: the first answer to a query is its answer from then on.
 fn frozen() -> impl Fn(&Asked) -> Act + Send + Sync {
-    let kept: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+    let kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
     move |asked| {
         let query = asked.path.split("&time=").next().unwrap_or_default().to_owned();
         if asked.path.contains("query_range") {
@@ -177,12 +177,15 @@ fn frozen() -> impl Fn(&Asked) -> Act + Send + Sync {
         let kept = kept.clone();
         Act::ChangeBy(Arc::new(move |bytes| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, first)) = kept.iter().find(|(known, _)| *known == query) {
-                return first.clone();
-            }
-            kept.push((query.clone(), bytes.clone()));
-            bytes
+            kept.entry(query.clone()).or_insert(bytes).clone()
         }))
+    }
+}
+
+/// Every sample of a series has this value.
+fn becomes(row: &mut Value, value: &str) {
+    for sample in samples(row) {
+        sample[1] = json!(value);
     }
 }
 
@@ -324,9 +327,7 @@ pub fn histograms() -> Vec<Case> {
             BAD,
             latency(|rows| {
                 for row in rows.iter_mut().filter(|row| row["metric"]["le"] == "0.1") {
-                    samples(row)
-                        .into_iter()
-                        .for_each(|sample| sample[1] = json!("99999999"));
+                    becomes(row, "99999999");
                 }
             }),
         ),
@@ -334,8 +335,9 @@ pub fn histograms() -> Vec<Case> {
             "edges that are no numbers",
             BAD,
             latency(|rows| {
-                rows.iter_mut()
-                    .for_each(|row| row["metric"]["le"] = json!("planted-7e1f"))
+                for row in rows {
+                    row["metric"]["le"] = json!("planted-7e1f");
+                }
             }),
         ),
         Case::new(
@@ -365,7 +367,7 @@ pub fn histograms() -> Vec<Case> {
                     .iter_mut()
                     .filter(|row| row["metric"]["le"] == "1.0" || row["metric"]["le"] == "1")
                 {
-                    samples(row).into_iter().for_each(|sample| sample[1] = json!("NaN"));
+                    becomes(row, "NaN");
                 }
             }),
         ),

@@ -64,6 +64,10 @@ faults-prove: bed ## Put bugs into the operator on purpose, and see that the pla
 	@$(BED) build versitygw registry >/dev/null
 	$(BED) run --scrape-interval 1s --mlflow -- target/debug/faults --prove
 
+.PHONY: mutations
+mutations: build ## 100,800 mutations of what the parsers of outside data read
+	MUTATIONS=full cargo test --workspace --test mutations
+
 .PHONY: screenshots
 screenshots: bed ## Run the demonstration and picture its report page into docs/images (RECORDS=folder: its records of before)
 	@records=$${RECORDS:-target/page-records}; \

@@ -244,9 +244,14 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let rule = lock(&shared.rule).clone();
     let act = rule(&asked);
     let number = shared.enter(&asked);
-    let response = act.done(&shared, &asked, number).await;
-    shared.changed.notify_waiters();
-    response
+    // What is on its way arrives though the client is killed meanwhile, as it does on a network.
+    let done = tokio::spawn(async move {
+        let response = act.done(&shared, &asked, number).await;
+        shared.changed.notify_waiters();
+        response
+    });
+    done.await
+        .unwrap_or_else(|_| answer(StatusCode::BAD_GATEWAY, Body::empty()))
 }
 
 impl Act {

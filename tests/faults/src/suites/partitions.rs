@@ -109,9 +109,12 @@ async fn survives(
     let (api, metrics) = (world.first().api.clone(), world.first().metrics.clone());
     let (streams, away) = (api.clone(), befallen.clone());
     if matches!(cut, Cut::Metrics | Cut::Both) {
-        metrics.rule(move |_| match away.load(Ordering::SeqCst) {
-            true => Act::Swallow,
-            false => Act::Forward,
+        metrics.rule(move |_| {
+            if away.load(Ordering::SeqCst) {
+                Act::Swallow
+            } else {
+                Act::Forward
+            }
         });
     }
     api.rule(move |asked| {

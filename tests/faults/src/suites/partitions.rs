@@ -25,8 +25,8 @@ use crate::{
     world::{Setup, World, bad},
 };
 
-/// Longer than a call's deadline.
-const LASTS: Duration = Duration::from_secs(12);
+/// Longer than a call's deadline, and over before what failed by it is tried again.
+const LASTS: Duration = Duration::from_secs(11);
 /// Calls come through before streams do: what is decided then is decided on what was seen before.
 const STREAMS_LATER: Duration = Duration::from_secs(4);
 /// Longer than every deadline, a lease's too.
@@ -109,9 +109,12 @@ async fn survives(
     let (api, metrics) = (world.first().api.clone(), world.first().metrics.clone());
     let (streams, away) = (api.clone(), befallen.clone());
     if matches!(cut, Cut::Metrics | Cut::Both) {
-        metrics.rule(move |_| match away.load(Ordering::SeqCst) {
-            true => Act::Swallow,
-            false => Act::Forward,
+        metrics.rule(move |_| {
+            if away.load(Ordering::SeqCst) {
+                Act::Swallow
+            } else {
+                Act::Forward
+            }
         });
     }
     api.rule(move |asked| {

@@ -192,7 +192,7 @@ pub fn plans(oracles: &[Arc<Oracle>], short: bool) -> Vec<Plan> {
         for label in &oracle.writes {
             for fault in FAULTS {
                 let text = label.to_string();
-                if short && !SHORT.iter().any(|chosen| *chosen == (text.as_str(), fault)) {
+                if short && !SHORT.contains(&(text.as_str(), fault)) {
                     continue;
                 }
                 let name = format!("{:?}: {fault:?} at {label}", oracle.scenario);

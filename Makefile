@@ -33,6 +33,8 @@ up: bed ## A control plane, a node, a namespace under load, Prometheus and helm,
 .PHONY: test
 test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check
+	@# Licences, sources and banned crates of what is shipped.
+	scripts/tool cargo-deny check licenses bans sources
 	@echo "the core builds without clients, clocks and files:"
 	cargo build --lib --no-default-features
 	@# One set of features throughout (--workspace), so that nothing is built twice.

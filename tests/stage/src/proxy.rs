@@ -323,7 +323,15 @@ impl Shared {
         }
     }
 
-    async fn forward(&self, asked: &Asked, number: usize) -> Response {
+    /// What is passed on is noted also where the client is gone before the answer comes.
+    async fn forward(self: &Arc<Self>, asked: &Asked, number: usize) -> Response {
+        let passing = tokio::spawn(self.clone().pass_on(asked.clone(), number));
+        passing
+            .await
+            .unwrap_or_else(|_| answer(StatusCode::BAD_GATEWAY, Body::empty()))
+    }
+
+    async fn pass_on(self: Arc<Self>, asked: Asked, number: usize) -> Response {
         let mut headers = asked.headers.clone();
         for hop in [
             header::HOST,

@@ -130,8 +130,7 @@ async fn until_right(
     }
     world.first().metrics.behave();
     let cleared = Instant::now();
-    oracle.scenario.over(&world).await?;
-    let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    let mut outcome = oracle.ended(&mut world, cleared).await?;
     outcome.broken.extend(broken);
     Ok(outcome)
 }
@@ -152,8 +151,7 @@ async fn hides_a_breach(
     }
     world.first().metrics.behave();
     let cleared = Instant::now();
-    oracle.scenario.over(&world).await?;
-    let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    let mut outcome = oracle.ended(&mut world, cleared).await?;
     outcome.broken.extend(broken);
     Ok(outcome)
 }

@@ -65,8 +65,5 @@ async fn started_late(
     world.replicas[0].restart_unready()?;
     tokio::time::sleep(LATE).await;
     let cleared = Instant::now();
-    match oracle.scenario.over(&world).await {
-        Ok(()) => world.judged(cleared, Some(&oracle.end)).await,
-        Err(late) => Ok(world.never_ended(&late)),
-    }
+    oracle.ended(&mut world, cleared).await
 }

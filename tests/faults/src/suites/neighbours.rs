@@ -209,8 +209,7 @@ async fn scaled(endpoints: &Endpoints, namespace: &str, oracle: &Oracle) -> Resu
             format!("while replicas change: {error}"),
         ));
     }
-    oracle.scenario.over(&world).await?;
-    let outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    let outcome = oracle.ended(&mut world, cleared).await?;
     broken.extend(outcome.broken);
     let replicas = world.space.api::<Deployment>().get("ranker").await?.spec.replicas;
     let (expected, rollbacks) = (last.load(Ordering::SeqCst), world.rollbacks());

@@ -239,8 +239,7 @@ async fn obstructed(
     }
     obstacle.take_away(&world.space).await?;
     let cleared = Instant::now();
-    oracle.scenario.over(&world).await?;
-    let outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    let outcome = oracle.ended(&mut world, cleared).await?;
     broken.extend(outcome.broken);
     Ok(Outcome {
         reached,

@@ -18,7 +18,6 @@ use stage::{
 
 use crate::{
     api::Label,
-    monitor::{Broken, Promise},
     plan::{Outcome, Plan},
     suites::writes::{Oracle, Scenario},
     world::Setup,
@@ -142,10 +141,5 @@ async fn survives(
     tokio::time::sleep(LASTS).await;
     api.behave();
     let cleared = Instant::now();
-    let over = oracle.scenario.over(&world).await;
-    let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
-    if let Err(error) = over {
-        outcome.broken.push(Broken::new(Promise::InTime, error.to_string()));
-    }
-    Ok(outcome)
+    oracle.ended(&mut world, cleared).await
 }

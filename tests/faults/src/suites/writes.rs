@@ -152,6 +152,16 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    /// What became of its scenario in another world, where the fault cleared at this time.
+    pub async fn ended(&self, world: &mut World, cleared: Instant) -> Result<Outcome, StageError> {
+        match self.scenario.over(world).await {
+            Ok(()) => world.judged(cleared, Some(&self.end)).await,
+            Err(late) => Ok(world.never_ended(&late)),
+        }
+    }
+}
+
 /// What befalls a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -252,17 +262,12 @@ async fn survives(
         Fault::DeliveredTwice => {}
     }
     let cleared = Instant::now();
-    match oracle.scenario.over(&world).await {
-        Ok(()) => {
-            let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
-            let drill = matches!(oracle.scenario, Scenario::Drill | Scenario::InPlace);
-            for broken in outcome.broken.iter_mut().filter(|_| drill) {
-                if broken.promise == Promise::SameEnd && broken.what.starts_with(".deployments") {
-                    broken.promise = Promise::Restored;
-                }
-            }
-            Ok(outcome)
+    let mut outcome = oracle.ended(&mut world, cleared).await?;
+    let drill = matches!(oracle.scenario, Scenario::Drill | Scenario::InPlace);
+    for broken in outcome.broken.iter_mut().filter(|_| drill) {
+        if broken.promise == Promise::SameEnd && broken.what.starts_with(".deployments") {
+            broken.promise = Promise::Restored;
         }
-        Err(late) => Ok(world.never_ended(&late)),
     }
+    Ok(outcome)
 }

@@ -63,8 +63,7 @@ async fn breaching(endpoints: &Endpoints, namespace: &str, oracle: &Oracle, case
     }
     world.first().metrics.behave();
     let cleared = Instant::now();
-    oracle.scenario.over(&world).await?;
-    let mut outcome = world.judged(cleared, Some(&oracle.end)).await?;
+    let mut outcome = oracle.ended(&mut world, cleared).await?;
     outcome.broken.extend(broken);
     Ok(outcome)
 }

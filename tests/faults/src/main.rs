@@ -135,10 +135,17 @@ async fn prove(
             .ok_or_else(|| StageError::Unexpected(missing()))
     };
     let (installed, built): (Vec<Bug>, Vec<Bug>) = bugs.into_iter().partition(Bug::is_installed);
-    let mut under = Vec::new();
+    let (mut under, mut unbuilt) = (Vec::new(), Vec::new());
     for (number, bug) in built.iter().enumerate() {
         println!("building bug {} of {}: {}", number + 1, built.len(), bug.name);
-        let program = tokio::task::block_in_place(|| workshop.build(bug))?;
+        let program = match tokio::task::block_in_place(|| workshop.build(bug)) {
+            Ok(program) => program,
+            Err(error) => {
+                println!("{error}");
+                unbuilt.push(bug.name.clone());
+                continue;
+            }
+        };
         let plan = plan(bug)?;
         under.push(Plan {
             run: Box::new(move |endpoints, namespace| {
@@ -155,11 +162,18 @@ async fn prove(
         seeded::installed(endpoints, bug, false)?;
     }
     let missed: Vec<&Ran> = ran.iter().filter(|ran| !ran.caught()).collect();
-    println!("{} bugs on purpose, {} caught", ran.len(), ran.len() - missed.len());
+    println!(
+        "{} bugs on purpose, {} caught",
+        ran.len() + unbuilt.len(),
+        ran.len() - missed.len()
+    );
     for ran in &missed {
         println!("missed: {}", ran.name);
     }
-    Ok(missed.is_empty())
+    for name in &unbuilt {
+        println!("not built: {name}");
+    }
+    Ok(missed.is_empty() && unbuilt.is_empty())
 }
 
 async fn oracles(endpoints: &Endpoints) -> Result<Vec<Arc<Oracle>>, StageError> {

@@ -10,20 +10,7 @@ use crate::scene::{Scene, bad, good, image, policy, quick};
 
 /// What is in the repository that a loop applies, with this image.
 fn manifest(space: &Space, image: &str) -> String {
-    let object = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ranker"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "ranker"}},
-            "template": {
-                "metadata": {"labels": {"app": "ranker"}},
-                "spec": {
-                    "nodeSelector": {"type": "kwok"},
-                    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-                    "containers": [{"name": "server", "image": image}],
-                },
-            },
-        },
-    });
+    let object = stage::script::deployment("ranker", image);
     let path = space.folder().join(format!("git-{}.json", &image[image.len() - 4..]));
     std::fs::write(&path, object.to_string()).unwrap();
     path.display().to_string()

@@ -61,7 +61,7 @@ impl Fleet {
         let (deployments, policies) = (&deployments, &policies);
         stream::iter(fleet.names.clone())
             .map(|name| async move {
-                let made = deployment(&name, &good())?;
+                let made = read::<Deployment>(stage::script::deployment(&name, &good()))?;
                 deployments.create(&PostParams::default(), &made).await?;
                 let mut guarded = policy(changes);
                 guarded["metadata"]["name"] = json!(name);
@@ -146,22 +146,4 @@ impl Fleet {
 
 fn read<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, StageError> {
     serde_json::from_value(object).map_err(|error| StageError::Unexpected(error.to_string()))
-}
-
-fn deployment(name: &str, image: &str) -> Result<Deployment, StageError> {
-    read(json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    "nodeSelector": {"type": "kwok"},
-                    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-                    "containers": [{"name": "server", "image": image}],
-                },
-            },
-        },
-    }))
 }

@@ -297,16 +297,14 @@ fn text(counting: &Counting, behaviour: &Behaviour, layout: Layout) -> String {
     lines.text()
 }
 
-/// Makes a Deployment `ranker` of 3 pods on the fake node.
-pub async fn deploy(space: &Space, image: &str) -> Result<Deployment, StageError> {
-    let object = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "ranker", "namespace": space.namespace},
+/// A Deployment of one container `server` on the fake node, as a person would write it.
+pub fn deployment(name: &str, image: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
         "spec": {
-            "replicas": 3,
-            "selector": {"matchLabels": {"app": "ranker"}},
+            "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": "ranker"}},
+                "metadata": {"labels": {"app": name}},
                 "spec": {
                     "nodeSelector": {"type": "kwok"},
                     "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
@@ -314,7 +312,13 @@ pub async fn deploy(space: &Space, image: &str) -> Result<Deployment, StageError
                 },
             },
         },
-    });
+    })
+}
+
+/// Makes a Deployment `ranker` of 3 pods on the fake node.
+pub async fn deploy(space: &Space, image: &str) -> Result<Deployment, StageError> {
+    let mut object = deployment("ranker", image);
+    object["spec"]["replicas"] = json!(3);
     let deployment = serde_json::from_value(object).map_err(|error| StageError::Unexpected(error.to_string()))?;
     Ok(space
         .api::<Deployment>()

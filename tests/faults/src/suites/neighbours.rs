@@ -144,20 +144,7 @@ async fn told(space: &Space, kind: &str, reason: &str) -> Result<i32, StageError
 
 /// Server-side apply by another field manager, as Flux and Argo CD do it.
 async fn apply(space: &Space, image: &str, force: bool) -> Result<(), StageError> {
-    let object = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ranker"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "ranker"}},
-            "template": {
-                "metadata": {"labels": {"app": "ranker"}},
-                "spec": {
-                    "nodeSelector": {"type": "kwok"},
-                    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-                    "containers": [{"name": "server", "image": image}],
-                },
-            },
-        },
-    });
+    let object = stage::script::deployment("ranker", image);
     let parameters = PatchParams {
         force,
         ..PatchParams::apply("gitops")

@@ -137,6 +137,18 @@ pub fn fence(config: Config, leadership: &Leadership) -> Result<Client, kube::Er
         .build())
 }
 
+/// How a candidature ended.
+enum End {
+    /// It was told to end, and had never led.
+    StoodBy,
+    /// It was told to end, and led.
+    Done,
+    /// Another replica leads.
+    Taken,
+    /// The lease was not renewed in time.
+    NotRenewed,
+}
+
 /// One candidate for one Lease.
 pub struct Candidate {
     leases: Api<Lease>,
@@ -168,26 +180,49 @@ impl Candidate {
         }
     }
 
-    /// Stands for election until `done`, then gives the lease back. Ends early when a lease that was held is lost.
-    pub async fn campaign(mut self, leadership: Leadership, done: CancellationToken) -> Result<(), Lost> {
-        let retry = Duration::from_millis(self.terms.retry);
-        let patience = Duration::from_millis(self.terms.renew_within / 2);
+    /// Stands for election until `done`, after the last write, then gives the lease back. When a lease that was held is lost,
+    /// `stop` is cancelled and `done` awaited. A lease that was lost because it could not be renewed still names this process:
+    /// it is given back as soon as the API server takes that, so that nobody has to wait until it has run out.
+    pub async fn campaign(
+        mut self,
+        leadership: Leadership,
+        stop: CancellationToken,
+        done: CancellationToken,
+    ) -> Result<(), Lost> {
+        let lost = self.stand(&leadership, &done).await;
+        leadership.given_up();
+        match lost {
+            End::StoodBy => return Ok(()),
+            End::Done => {
+                self.hand_over(Duration::ZERO).await;
+                return Ok(());
+            }
+            End::Taken => stop.cancel(),
+            End::NotRenewed => {
+                stop.cancel();
+                done.cancelled().await;
+                self.hand_over(Duration::from_millis(self.terms.duration)).await;
+            }
+        }
+        Err(Lost(self.name))
+    }
+
+    async fn stand(&mut self, leadership: &Leadership, done: &CancellationToken) -> End {
         let mut led = false;
         let mut told = String::new();
         loop {
             let begun = Moment::now();
-            let attempt = tokio::time::timeout(patience, self.attempt());
+            let attempt = tokio::time::timeout(self.patience(), self.attempt());
             let outcome = tokio::select! {
                 () = done.cancelled() => break,
                 outcome = attempt => outcome,
             };
             match outcome {
                 Ok(Ok(Step::StandBy)) => {
-                    let holder = self.seen.as_ref().map_or("", |seen| seen.record.holder.as_str());
                     if led {
-                        leadership.given_up();
-                        return Err(Lost(self.name));
+                        return End::Taken;
                     }
+                    let holder = self.seen.as_ref().map_or("", |seen| seen.record.holder.as_str());
                     if told != holder {
                         holder.clone_into(&mut told);
                         tracing::info!(lease = %self.name, %holder, "standing by");
@@ -204,21 +239,38 @@ impl Candidate {
                 Err(_) => tracing::warn!(lease = %self.name, "the lease was not written: no answer"),
             }
             if led && !leadership.holds() {
-                return Err(Lost(self.name));
+                return End::NotRenewed;
             }
             tokio::select! {
                 () = done.cancelled() => break,
-                () = tokio::time::sleep(retry) => {}
+                () = tokio::time::sleep(self.retry()) => {}
             }
         }
-        if led {
-            leadership.given_up();
-            // Without it the others wait until the lease has run out.
-            if !matches!(tokio::time::timeout(patience, self.give_back()).await, Ok(Ok(()))) {
+        if led { End::Done } else { End::StoodBy }
+    }
+
+    /// The longest time that one attempt may take.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.terms.renew_within / 2)
+    }
+
+    fn retry(&self) -> Duration {
+        Duration::from_millis(self.terms.retry)
+    }
+
+    /// Gives the lease back: tries once, and again while less than `lasts` has passed.
+    async fn hand_over(&self, lasts: Duration) {
+        let begun = Instant::now();
+        loop {
+            if let Ok(Ok(())) = tokio::time::timeout(self.patience(), self.give_back()).await {
+                return;
+            }
+            if begun.elapsed() >= lasts {
                 tracing::info!(lease = %self.name, "the lease was not given back: it runs out");
+                return;
             }
+            tokio::time::sleep(self.retry()).await;
         }
-        Ok(())
     }
 
     /// One attempt: what was done, or that somebody else leads.
@@ -242,7 +294,8 @@ impl Candidate {
         }
     }
 
-    async fn give_back(&mut self) -> Result<(), kube::Error> {
+    /// Where it still names this process.
+    async fn give_back(&self) -> Result<(), kube::Error> {
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
             return Ok(());
         };

@@ -308,13 +308,7 @@ fn stand(
     );
     let candidate = Candidate::new(kube::Client::try_from(cluster.clone())?, &lease, terms);
     let (held, ended, stop) = (leadership.clone(), done.clone(), stop.clone());
-    let task = tokio::spawn(async move {
-        let outcome = candidate.campaign(held, ended).await;
-        if outcome.is_err() {
-            stop.cancel();
-        }
-        outcome
-    });
+    let task = tokio::spawn(candidate.campaign(held, stop, ended));
     let campaign = Campaign { done, task: Some(task) };
     Ok((leadership, campaign))
 }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use quality_officer::{
     api::{IncidentState, conditions},
     core::lease::Terms,
@@ -15,7 +17,7 @@ use serde_json::json;
 use stage::{Operator, OperatorOptions};
 
 use crate::{
-    proxy::{Act, Proxy},
+    proxy::{Act, Proxy, failure},
     scene::{Scene, bad, good, policy, quick, space},
 };
 
@@ -163,6 +165,47 @@ async fn a_replica_that_is_told_to_stop_gives_the_lease_back() {
     assert!(took < Duration::from_millis(Terms::default().duration) / 2, "{took:?}");
     pair.scene.ship(&bad()).await;
     pair.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_could_not_be_renewed_is_given_back_so_that_the_next_life_leads_at_once() {
+    let namespace = "leader-unrenewed";
+    let space = space(namespace).await;
+    let (proxy, _) = recorded(&space).await;
+    let options = OperatorOptions {
+        api_server: Some(proxy.url()),
+        leader_elect: true,
+        ..OperatorOptions::for_namespace(namespace, &space.endpoints.prometheus)
+    };
+    let targets = space.endpoints.prometheus_targets.clone();
+    let mut scene = Scene::set(space, targets, options).await.guard(&quick()).await;
+    let space = &scene.space;
+    proxy.rule(|asked| {
+        if asked.path.contains("/leases") {
+            Act::Answer(failure(StatusCode::SERVICE_UNAVAILABLE))
+        } else {
+            Act::Forward
+        }
+    });
+    let limit = Duration::from_secs(30);
+    let leads = || async { Ok(scene.operator.counter("quality_officer_leads")) };
+    space
+        .poll("it leads no more", limit, leads, |leads| *leads < 1.0)
+        .await
+        .unwrap();
+    proxy.behave();
+    let end = Instant::now() + limit;
+    while scene.operator.is_running() {
+        assert!(Instant::now() < end, "{}", scene.operator.log_tail());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let leases = Api::<Lease>::namespaced(space.client.clone(), "quality-officer");
+    let lease = leases.get(&format!("quality-officer-{namespace}")).await.unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some(""));
+    scene.operator.restart().unwrap();
+    scene.ship(&bad()).await;
+    scene.incident(IncidentState::Recovered).await;
+    assert_eq!(scene.runs().await, good());
 }
 
 /// As a rolling update does it: a new replica is ready before an old one is told to stop. Here it is each time the one that

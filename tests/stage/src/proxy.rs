@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -135,6 +135,7 @@ struct Shared {
     watches: watch::Sender<Watches>,
     calls: Mutex<Vec<Call>>,
     life: AtomicU32,
+    touched: AtomicU64,
     changed: Notify,
 }
 
@@ -161,6 +162,7 @@ impl Proxy {
             watches: watch::Sender::new(Watches::Flow),
             calls: Mutex::default(),
             life: AtomicU32::new(0),
+            touched: AtomicU64::new(0),
             changed: Notify::new(),
         });
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
@@ -203,6 +205,11 @@ impl Proxy {
     /// All that was asked so far, in the order in which it came.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()
+    }
+
+    /// A number that grows whenever the record changes.
+    pub fn touched(&self) -> u64 {
+        self.shared.touched.load(Ordering::SeqCst)
     }
 
     /// What was asked so far is forgotten.
@@ -302,6 +309,7 @@ impl Act {
 impl Shared {
     fn enter(&self, asked: &Asked) -> usize {
         let mut calls = lock(&self.calls);
+        self.touched.fetch_add(1, Ordering::SeqCst);
         calls.push(Call {
             at: Instant::now(),
             life: self.life.load(Ordering::SeqCst),
@@ -319,6 +327,7 @@ impl Shared {
     fn note(&self, number: usize, write: impl FnOnce(&mut Call)) {
         // None when it was forgotten meanwhile.
         if let Some(call) = lock(&self.calls).get_mut(number) {
+            self.touched.fetch_add(1, Ordering::SeqCst);
             write(call);
         }
     }

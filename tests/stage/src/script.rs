@@ -104,6 +104,7 @@ pub struct Service {
     shared: Shared,
     folder: PathBuf,
     address: SocketAddr,
+    namespaces: Vec<String>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -131,6 +132,7 @@ impl Service {
             shared,
             folder,
             address,
+            namespaces: Vec::new(),
             tasks: vec![server],
         })
     }
@@ -152,6 +154,7 @@ impl Service {
     pub fn follow(&mut self, client: Client, namespace: &str) {
         let (shared, folder, address) = (self.shared.clone(), self.folder.clone(), self.address);
         let namespace = namespace.to_owned();
+        self.namespaces.push(namespace.clone());
         self.tasks.push(tokio::spawn(async move {
             let pods = watcher(Api::<Pod>::namespaced(client, &namespace), watcher::Config::default());
             let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -192,7 +195,15 @@ impl Drop for Service {
         for task in &self.tasks {
             task.abort();
         }
+        // Nobody answers there any more: each scrape of it would fail, every second.
+        for namespace in &self.namespaces {
+            let _ = std::fs::remove_file(targets(&self.folder, namespace));
+        }
     }
+}
+
+fn targets(folder: &std::path::Path, namespace: &str) -> PathBuf {
+    folder.join(format!("{namespace}.json"))
 }
 
 fn is_running(pod: &Pod) -> bool {
@@ -230,7 +241,7 @@ fn write_targets<'a>(
     address: SocketAddr,
     pods: impl Iterator<Item = &'a String>,
 ) {
-    let targets: Vec<_> = pods
+    let list: Vec<_> = pods
         .map(|pod| {
             json!({"targets": [address.to_string()], "labels": {
                 "namespace": namespace, "pod": pod, "instance": pod, "__metrics_path__": format!("/{namespace}/{pod}"),
@@ -238,12 +249,9 @@ fn write_targets<'a>(
         })
         .collect();
     // Prometheus reads the old file or the new one, never half of one.
-    let (path, part) = (
-        folder.join(format!("{namespace}.json")),
-        folder.join(format!("{namespace}.part")),
-    );
-    if std::fs::write(&part, json!(targets).to_string()).is_ok() {
-        let _ = std::fs::rename(part, path);
+    let part = folder.join(format!("{namespace}.part"));
+    if std::fs::write(&part, json!(list).to_string()).is_ok() {
+        let _ = std::fs::rename(part, targets(folder, namespace));
     }
 }
 

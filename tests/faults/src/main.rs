@@ -40,7 +40,7 @@ struct CommandLine {
     #[arg(long)]
     only: Vec<String>,
     /// How many plans run at a time.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 28)]
     jobs: usize,
     /// Name the plans and run none.
     #[arg(long)]

@@ -157,7 +157,11 @@ pub struct World {
 impl World {
     /// The good release runs, and operators watch; there is no policy yet.
     pub async fn unguarded(endpoints: &Endpoints, name: &str, setup: Setup) -> Result<Self, StageError> {
-        let space = Space::new(endpoints, name).await?;
+        // Many worlds wait at a time.
+        let space = Space {
+            pause: Duration::from_millis(400),
+            ..Space::new(endpoints, name).await?
+        };
         let mut service = Service::start(space.endpoints.prometheus_targets.clone()).await?;
         service.behave(&good(), Behaviour::HEALTHY);
         service.behave(&bad(), Behaviour::FAILING);

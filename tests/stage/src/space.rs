@@ -29,6 +29,8 @@ pub struct Space {
     pub client: Client,
     /// Its name.
     pub namespace: String,
+    /// Between two looks at what is waited for.
+    pub pause: Duration,
 }
 
 impl Space {
@@ -45,6 +47,7 @@ impl Space {
             endpoints: endpoints.clone(),
             client,
             namespace: namespace.to_owned(),
+            pause: Duration::from_millis(100),
         };
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         space.apply(&object.to_string())?;
@@ -188,7 +191,7 @@ impl Space {
                     seen,
                 });
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(self.pause).await;
         }
     }
 

@@ -227,6 +227,8 @@ fn run(program: &Path, folder: &Path, port: u16, options: &PrometheusOptions) ->
         format!("--storage.tsdb.path={}", folder.join("data").display()),
         format!("--storage.tsdb.retention.time={}", options.retention),
         format!("--web.listen-address=127.0.0.1:{port}"),
+        // Every operator of a test keeps some open; at the limit (512 unless told) not even `/-/healthy` is answered.
+        "--web.max-connections=8192".to_owned(),
         "--web.enable-lifecycle".to_owned(),
         "--web.enable-remote-write-receiver".to_owned(),
         // A new pod is scraped at once, not after 5 s.

@@ -39,8 +39,8 @@ struct CommandLine {
     /// Only plans (with --prove: bugs) whose names contain this, or one of these.
     #[arg(long)]
     only: Vec<String>,
-    /// How many plans run at a time.
-    #[arg(long, default_value_t = 28)]
+    /// How many plans are busy at a time, beside those that wait out the silence.
+    #[arg(long, default_value_t = 16)]
     jobs: usize,
     /// Name the plans and run none.
     #[arg(long)]
@@ -105,7 +105,7 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
 async fn run_and_tell(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize) -> Vec<Ran> {
     let all = plans.len();
     if all > 0 {
-        println!("{all} plans, {jobs} at a time");
+        println!("{all} plans, {jobs} busy at a time");
     }
     let done = std::cell::Cell::new(0);
     let tell = |ran: &Ran| {

@@ -2,7 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use bed::Endpoints;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
 use stage::{StageError, proxy::Call};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api::{Label, Target, verb},
@@ -95,17 +95,31 @@ impl Ran {
     }
 }
 
-/// Runs plans, so many at a time, and tells of each as it ends.
+tokio::task_local! {
+    /// The running plan's place among those that may be busy at a time.
+    static PLACE: Mutex<Option<OwnedSemaphorePermit>>;
+}
+
+/// Nothing was written for so long: a plan that only listens leaves its place to another one.
+const LISTENS_AFTER: Duration = Duration::from_secs(5);
+
+/// Another plan may begin.
+fn leave_place() {
+    // A plan that runs by itself has none.
+    let _ = PLACE.try_with(|place| place.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Runs plans, so many at a time beside those that only listen, and tells of each as it ends.
 pub async fn run_all(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize, tell: impl Fn(&Ran)) -> Vec<Ran> {
     let places = Arc::new(Semaphore::new(jobs));
     let mut running = futures::stream::FuturesUnordered::new();
     for (number, plan) in plans.into_iter().enumerate() {
         let (endpoints, places) = (endpoints.clone(), places.clone());
         running.push(tokio::spawn(async move {
-            let place = places.acquire_owned().await;
+            let place = Mutex::new(places.acquire_owned().await.ok());
             let namespace = format!("{}-{number}", plan.suite);
-            let ran = AssertUnwindSafe((plan.run)(endpoints, namespace)).catch_unwind().await;
-            drop(place);
+            let run = PLACE.scope(place, (plan.run)(endpoints, namespace));
+            let ran = AssertUnwindSafe(run).catch_unwind().await;
             let outcome = match ran {
                 Ok(Ok(outcome)) => Ok(outcome),
                 Ok(Err(error)) => Err(error.to_string()),
@@ -183,6 +197,9 @@ impl World {
                 touched = Some(now);
             }
             let (last, after) = read;
+            if last.elapsed() >= LISTENS_AFTER {
+                leave_place();
+            }
             if last.elapsed() >= silence && after <= MOST_WEATHER {
                 return Ok(last);
             }

@@ -63,12 +63,9 @@ impl Choice {
     pub fn plans(&self, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
         let short = self.short;
         let mut plans = Vec::new();
-        // Minutes of load by themselves: not of the selection.
+        // A quarter of an hour: not of the selection.
         if self.wants("soak") && !short {
             plans.extend(soak::plans(100, Duration::from_mins(15)));
-        }
-        if self.wants("breaches") && !short {
-            plans.extend(breaches::plans(100, 10));
         }
         if self.wants("writes") {
             plans.extend(writes::plans(oracles, short));
@@ -111,12 +108,22 @@ impl Choice {
         plans
     }
 
-    /// The plans that befall the servers and so every world: they run alone, at the end.
+    /// The plans that run alone, at the end: one keeps the machine busy by itself, and what befalls the servers befalls every
+    /// world.
     pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
-        match rollback(oracles) {
-            Some(rollback) if self.wants("servers") && !self.short => servers::plans(endpoints, rollback),
-            _ => Vec::new(),
+        let mut plans = Vec::new();
+        if self.short {
+            return plans;
         }
+        if self.wants("breaches") {
+            plans.extend(breaches::plans(100, 10));
+        }
+        if let Some(rollback) = rollback(oracles)
+            && self.wants("servers")
+        {
+            plans.extend(servers::plans(endpoints, rollback));
+        }
+        plans
     }
 }
 

@@ -155,6 +155,10 @@ impl Proxy {
     async fn with(upstream: &str, client: reqwest::ClientBuilder) -> Result<Self, StageError> {
         quality_officer::client::install_crypto();
         let client = client.no_proxy().redirect(reqwest::redirect::Policy::none());
+        // Many proxies stand before one server.
+        let client = client
+            .pool_max_idle_per_host(8)
+            .pool_idle_timeout(Duration::from_secs(10));
         let shared = Arc::new(Shared {
             upstream: upstream.trim_end_matches('/').to_owned(),
             client: client.build().map_err(|error| unexpected(&error))?,

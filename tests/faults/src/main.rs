@@ -40,7 +40,7 @@ struct CommandLine {
     #[arg(long)]
     only: Vec<String>,
     /// How many plans are busy at a time, beside those that wait out the silence.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 20)]
     jobs: usize,
     /// Name the plans and run none.
     #[arg(long)]
@@ -87,16 +87,20 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
         return prove(wanted, &choice, &endpoints, &oracles).await;
     }
     let mut plans = choice.plans(&oracles);
+    let mut heavy = choice.heavy();
     let mut alone = choice.alone(&endpoints, &oracles);
-    plans.retain(|plan| wanted.names(&plan.name));
-    alone.retain(|plan| wanted.names(&plan.name));
+    for plans in [&mut plans, &mut heavy, &mut alone] {
+        plans.retain(|plan| wanted.names(&plan.name));
+    }
     if wanted.list {
-        for plan in plans.iter().chain(&alone) {
+        for plan in plans.iter().chain(&heavy).chain(&alone) {
             println!("{} {}", plan.suite, plan.name);
         }
         return Ok(true);
     }
     let mut ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
+    let together = heavy.len();
+    ran.extend(run_and_tell(&endpoints, heavy, together).await);
     ran.extend(run_and_tell(&endpoints, alone, 1).await);
     print!("{}", table::summary(&ran, begin.elapsed()));
     Ok(table::is_whole(&ran))

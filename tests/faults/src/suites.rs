@@ -59,14 +59,10 @@ impl Choice {
         WITH_ORACLES.iter().any(|suite| self.wants(suite))
     }
 
-    /// The plans that may run beside each other, the longest first.
+    /// The plans that may run beside each other.
     pub fn plans(&self, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
         let short = self.short;
         let mut plans = Vec::new();
-        // A quarter of an hour: not of the selection.
-        if self.wants("soak") && !short {
-            plans.extend(soak::plans(100, Duration::from_mins(15)));
-        }
         if self.wants("writes") {
             plans.extend(writes::plans(oracles, short));
         }
@@ -108,22 +104,24 @@ impl Choice {
         plans
     }
 
-    /// The plans that run alone, at the end: one keeps the machine busy by itself, and what befalls the servers befalls every
-    /// world.
-    pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+    /// The plans that keep the machine busy by themselves, and are not of the selection.
+    pub fn heavy(&self) -> Vec<Plan> {
         let mut plans = Vec::new();
-        if self.short {
-            return plans;
+        if self.wants("soak") && !self.short {
+            plans.extend(soak::plans(100, Duration::from_mins(15)));
         }
-        if self.wants("breaches") {
+        if self.wants("breaches") && !self.short {
             plans.extend(breaches::plans(100, 10));
         }
-        if let Some(rollback) = rollback(oracles)
-            && self.wants("servers")
-        {
-            plans.extend(servers::plans(endpoints, rollback));
-        }
         plans
+    }
+
+    /// The plans that befall the servers and so every world: they run alone, at the end.
+    pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+        match rollback(oracles) {
+            Some(rollback) if self.wants("servers") && !self.short => servers::plans(endpoints, rollback),
+            _ => Vec::new(),
+        }
     }
 }
 

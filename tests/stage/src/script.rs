@@ -158,6 +158,7 @@ impl Service {
         self.tasks.push(tokio::spawn(async move {
             let pods = watcher(Api::<Pod>::namespaced(client, &namespace), watcher::Config::default());
             let mut known: BTreeMap<String, String> = BTreeMap::new();
+            let mut written = None;
             let mut pods = std::pin::pin!(pods);
             while let Some(event) = pods.next().await {
                 // The API server is away: a pod that it makes when it is back is scraped at once.
@@ -184,7 +185,11 @@ impl Service {
                     watcher::Event::Init | watcher::Event::InitDone => {}
                 }
                 update(&shared, &namespace, &known);
-                write_targets(&folder, &namespace, address, known.keys());
+                // Prometheus reads every file again when one is written.
+                if written.as_ref() != Some(&known) {
+                    write_targets(&folder, &namespace, address, known.keys());
+                    written = Some(known.clone());
+                }
             }
         }));
     }

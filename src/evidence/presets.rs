@@ -1,6 +1,6 @@
 //! Which metrics there are, by preset, and the queries that read them.
 //!
-//! A query reads raw counters summed per pod, for every namespace at once: one query a source, preset and
+//! A query reads raw counters summed per pod, for every guarded namespace at once: one query a source, preset and
 //! metric serves all policies. History is read with the same expression, narrowed to one Deployment.
 
 use std::fmt::Write;
@@ -48,6 +48,28 @@ pub struct Narrow<'a> {
     pub namespace: &'a str,
     /// Its name: its pods' names start with it.
     pub deployment: &'a str,
+}
+
+/// Whose pods a query reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// All that the source has.
+    All,
+    /// Those of these namespaces, as a regular expression (see [`named`]).
+    Namespaces(&'a str),
+    /// Those of one Deployment.
+    Deployment(Narrow<'a>),
+}
+
+/// Longer lists of namespaces make queries that servers refuse, and save little.
+const LONGEST_LIST: usize = 1_000;
+
+/// A regular expression of these namespaces, in the order of their names; none for too many of them, or for none at all.
+pub fn named<'a>(namespaces: impl Iterator<Item = &'a String>) -> Option<String> {
+    let mut names: Vec<String> = namespaces.map(|name| escape_regex(name)).collect();
+    names.sort_unstable();
+    let list = names.join("|");
+    (1..=LONGEST_LIST).contains(&list.len()).then_some(list)
 }
 
 /// What one query asks for.
@@ -177,11 +199,11 @@ impl MetricSet {
         }
     }
 
-    /// Every query of a look with its meaning; with `narrow`, for one Deployment only.
-    pub fn queries(&self, narrow: Option<Narrow<'_>>) -> Vec<(Ask, String)> {
+    /// Every query of a look with its meaning.
+    pub fn queries(&self, scope: Scope<'_>) -> Vec<(Ask, String)> {
         let mut queries = Vec::with_capacity(8);
         let by_pod =
-            |series: &Series, suffix: &str| format!("sum by (namespace, pod) ({})", series.selector(suffix, narrow));
+            |series: &Series, suffix: &str| format!("sum by (namespace, pod) ({})", series.selector(suffix, scope));
         for requests in &self.requests {
             queries.push((Ask::Value(Metric::Requests), by_pod(requests, "")));
         }
@@ -193,7 +215,7 @@ impl MetricSet {
             queries.push((Ask::Value(Metric::Errors), by_pod(errors, "")));
         }
         if let Some(latency) = &self.latency {
-            let selector = latency.selector("_bucket", narrow);
+            let selector = latency.selector("_bucket", scope);
             queries.push((
                 Ask::Value(Metric::Latency),
                 format!("sum by (namespace, pod, le) ({selector})"),
@@ -206,10 +228,10 @@ impl MetricSet {
         let mut markers: Vec<String> = self
             .requests
             .iter()
-            .map(|requests| sampled(requests.selector("", narrow)))
+            .map(|requests| sampled(requests.selector("", scope)))
             .collect();
         if let (true, Some(latency)) = (markers.is_empty(), &self.latency) {
-            markers.push(sampled(latency.selector("_count", narrow)));
+            markers.push(sampled(latency.selector("_count", scope)));
         }
         // A pod whose requests all failed has the second series and not the first; all series of a pod are scraped at once.
         if !markers.is_empty() {
@@ -219,8 +241,8 @@ impl MetricSet {
     }
 
     /// The queries for GPU metrics by the names of NVIDIA's DCGM exporter.
-    pub fn gpu_queries(narrow: Option<Narrow<'_>>) -> Vec<(Ask, String)> {
-        let series = |name| Series::plain(name).selector("", narrow);
+    pub fn gpu_queries(scope: Scope<'_>) -> Vec<(Ask, String)> {
+        let series = |name| Series::plain(name).selector("", scope);
         let (used, free) = (series("DCGM_FI_DEV_FB_USED"), series("DCGM_FI_DEV_FB_FREE"));
         vec![
             (
@@ -252,19 +274,23 @@ impl Series {
     }
 
     /// `metric{label="value",…}` with every value escaped.
-    fn selector(&self, suffix: &str, narrow: Option<Narrow<'_>>) -> String {
+    fn selector(&self, suffix: &str, scope: Scope<'_>) -> String {
         let mut text = format!("{}{suffix}{{", self.metric);
         for (label, operator, value) in &self.matchers {
             push_matcher(&mut text, label, operator, value);
         }
-        if let Some(narrow) = narrow {
-            push_matcher(&mut text, "namespace", "=", narrow.namespace);
-            push_matcher(
-                &mut text,
-                "pod",
-                "=~",
-                &format!("{}-.+", escape_regex(narrow.deployment)),
-            );
+        match scope {
+            Scope::All => {}
+            Scope::Namespaces(list) => push_matcher(&mut text, "namespace", "=~", list),
+            Scope::Deployment(narrow) => {
+                push_matcher(&mut text, "namespace", "=", narrow.namespace);
+                push_matcher(
+                    &mut text,
+                    "pod",
+                    "=~",
+                    &format!("{}-.+", escape_regex(narrow.deployment)),
+                );
+            }
         }
         text.push('}');
         text
@@ -327,8 +353,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_http_preset_reads_counters_per_pod_of_every_namespace_at_once() {
-        let queries = MetricSet::new(Preset::Http, None).queries(None);
+    fn the_http_preset_reads_counters_per_pod() {
+        let queries = MetricSet::new(Preset::Http, None).queries(Scope::All);
         let text: Vec<&str> = queries.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(
             text,
@@ -340,6 +366,22 @@ mod tests {
                 "max by (namespace, pod) (timestamp(http_requests_total{}))",
             ]
         );
+    }
+
+    #[test]
+    fn only_guarded_namespaces_are_asked_about_as_long_as_they_can_be_named() {
+        let names = |names: &[&str]| named(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().iter());
+        let list = names(&["team-b", "shop"]).unwrap();
+        let queries = MetricSet::new(Preset::Http, None).queries(Scope::Namespaces(&list));
+        assert_eq!(
+            [&queries[0].1, &queries[1].1],
+            [
+                "sum by (namespace, pod) (http_requests_total{namespace=~\"shop|team-b\"})",
+                "sum by (namespace, pod) (http_requests_total{code=~\"5..\",namespace=~\"shop|team-b\"})",
+            ]
+        );
+        assert_eq!(names(&[]), None);
+        assert_eq!(names(&["x".repeat(63).as_str(); 16]), None);
     }
 
     #[test]
@@ -359,7 +401,7 @@ mod tests {
             in_flight: None,
             queue: None,
         };
-        let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(None);
+        let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(Scope::All);
         assert_eq!(
             queries[0].1,
             r#"sum by (namespace, pod) (requests_total{path="\"} or vector(1) #\\\n"})"#
@@ -372,7 +414,7 @@ mod tests {
             namespace: "shop",
             deployment: "ranker.v2",
         };
-        let queries = MetricSet::new(Preset::Http, None).queries(Some(narrow));
+        let queries = MetricSet::new(Preset::Http, None).queries(Scope::Deployment(narrow));
         assert_eq!(
             queries[0].1,
             r#"sum by (namespace, pod) (http_requests_total{namespace="shop",pod=~"ranker\\.v2-.+"})"#
@@ -393,7 +435,7 @@ mod tests {
             in_flight: None,
             queue: None,
         };
-        let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(None);
+        let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(Scope::All);
         assert_eq!(queries[0].1, "sum by (namespace, pod) (latency_seconds_count{})");
         assert_eq!(
             queries.last().unwrap().1,
@@ -403,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_server_that_counts_successes_and_failures_apart_has_their_sum_as_its_requests() {
-        let queries = MetricSet::new(Preset::Tgi, None).queries(None);
+        let queries = MetricSet::new(Preset::Tgi, None).queries(Scope::All);
         let of = |ask| {
             let of_it = queries.iter().filter(|(asked, _)| *asked == ask);
             of_it.map(|(_, text)| text.as_str()).collect::<Vec<_>>()

@@ -17,7 +17,7 @@ use crate::{
     evidence::{
         answer::{self, Row},
         http::{self, Access, Http, HttpError, Patience},
-        presets::{MetricSet, Narrow},
+        presets::{self, MetricSet, Narrow, Scope},
         table::Table,
     },
 };
@@ -115,7 +115,8 @@ impl Source {
         })
     }
 
-    /// Keeps only what answers say of these namespaces' pods: those of all others may be many, and cost nothing then.
+    /// Asks for these namespaces' pods, and keeps only what answers say of them: those of all others may be many, and cost
+    /// nothing then.
     #[must_use]
     pub fn only(self, namespaces: Namespaces) -> Self {
         Self {
@@ -162,8 +163,10 @@ impl Source {
         let unit = metrics.latency_unit();
         let wanted = self.namespaces.as_ref().map(|namespaces| Arc::new(namespaces()));
         let table = Arc::new(Mutex::new(Table::new(at, unit)));
-        let mut queries = metrics.queries(None);
-        queries.extend(MetricSet::gpu_queries(None));
+        let list = wanted.as_ref().and_then(|wanted| presets::named(wanted.iter()));
+        let scope = list.as_deref().map_or(Scope::All, Scope::Namespaces);
+        let mut queries = metrics.queries(scope);
+        queries.extend(MetricSet::gpu_queries(scope));
         let reads = queries.into_iter().enumerate().map(|(number, (ask, query))| {
             let (table, wanted) = (table.clone(), wanted.clone());
             async move {
@@ -212,8 +215,9 @@ impl Source {
             .map(|index| Table::new(start + index * step, metrics.latency_unit()))
             .collect();
         let tables = Arc::new(Mutex::new(fresh));
-        let mut queries = metrics.queries(Some(narrow));
-        queries.extend(MetricSet::gpu_queries(Some(narrow)));
+        let scope = Scope::Deployment(narrow);
+        let mut queries = metrics.queries(scope);
+        queries.extend(MetricSet::gpu_queries(scope));
         let parts = parts(start, end, step);
         let all = queries
             .iter()

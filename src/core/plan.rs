@@ -384,8 +384,9 @@ fn superseded(observed: &Observed, incident: &OpenIncident) -> bool {
     match &incident.rolled_back_to {
         Some(release) => observed.release != *release,
         // The rollback's release was not recorded yet: the change is ours while the annotation names the
-        // incident and the template has the checkpoint's images.
-        None => !is_ours(observed, incident),
+        // incident and the template has the checkpoint's images. The release in breach is no newer one: the watch
+        // of incidents told of the rollback before the watch of Deployments did.
+        None => observed.release != incident.release && !is_ours(observed, incident),
     }
 }
 

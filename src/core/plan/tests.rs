@@ -377,6 +377,20 @@ fn a_persons_newer_template_supersedes_the_incident_at_every_step() {
 }
 
 #[test]
+fn a_deployment_seen_as_it_was_before_the_rollback_supersedes_nothing() {
+    // The watch of incidents told of the rollback, and the watch of Deployments did not yet.
+    for state in [IncidentState::RollingBack, IncidentState::Verifying] {
+        let observed = with(incident(state));
+        let step = plan(&policy(), &failing(), &observed);
+        assert!(matches!(step, Plan::Hold(_)), "{state:?}: {step:?}");
+    }
+    let mut newer = with(incident(IncidentState::RollingBack));
+    newer.release = release("3");
+    let step = plan(&policy(), &failing(), &newer);
+    assert_eq!(goes_to(&step), Some(IncidentState::Superseded));
+}
+
+#[test]
 fn a_patch_whose_answer_was_lost_is_read_off_the_deployment() {
     use IncidentState as S;
     for state in [S::Open, S::AwaitingApproval] {

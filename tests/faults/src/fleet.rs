@@ -17,7 +17,7 @@ use quality_officer::api::{QualityPolicy, RollbackCheckpoint, conditions};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions, Service, Space, StageError};
 
-use crate::world::{Replica, good, policy};
+use crate::world::{self, Replica, good, policy};
 
 /// How many requests to the API server a fleet has under way at a time.
 const TOGETHER: usize = 8;
@@ -43,7 +43,7 @@ impl Fleet {
         size: usize,
         changes: &Value,
     ) -> Result<Self, StageError> {
-        let space = Space::new(endpoints, namespace).await?;
+        let space = world::space(endpoints, namespace).await?;
         let mut service = Service::start(space.endpoints.prometheus_targets.clone()).await?;
         service.behave(&good(), Behaviour::HEALTHY);
         service.follow(space.client.clone(), &space.namespace);

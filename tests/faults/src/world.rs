@@ -119,6 +119,14 @@ impl Replica {
     }
 }
 
+/// A namespace for a plan. Many plans wait at a time: each looks less often than a test by itself.
+pub async fn space(endpoints: &Endpoints, name: &str) -> Result<Space, StageError> {
+    Ok(Space {
+        pause: Duration::from_millis(400),
+        ..Space::new(endpoints, name).await?
+    })
+}
+
 /// How a world is set up.
 pub struct Setup {
     /// How many operators, by election where they are more than one.
@@ -157,11 +165,7 @@ pub struct World {
 impl World {
     /// The good release runs, and operators watch; there is no policy yet.
     pub async fn unguarded(endpoints: &Endpoints, name: &str, setup: Setup) -> Result<Self, StageError> {
-        // Many worlds wait at a time.
-        let space = Space {
-            pause: Duration::from_millis(400),
-            ..Space::new(endpoints, name).await?
-        };
+        let space = space(endpoints, name).await?;
         let mut service = Service::start(space.endpoints.prometheus_targets.clone()).await?;
         service.behave(&good(), Behaviour::HEALTHY);
         service.behave(&bad(), Behaviour::FAILING);

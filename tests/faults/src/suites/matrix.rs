@@ -169,7 +169,7 @@ pub fn refused(kind: Kind, code: u16) -> Response {
 }
 
 /// One plan for each kind of call and each failure of it; of the short selection those of writes. After lists and watches that
-/// failed, and after a lease that must run out, little is left of the 30 s on a busy machine.
+/// failed, and after a lease that was lost, little is left of the 30 s on a busy machine.
 pub fn plans(oracle: &Arc<Oracle>, short: bool) -> Vec<Plan> {
     let selected = [
         (Kind::Create, Failure::Refused(409)),

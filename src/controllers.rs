@@ -26,6 +26,7 @@ mod request;
 mod rewatch;
 mod rollback;
 mod run;
+mod shared;
 mod snapshot;
 mod status;
 mod undecodable;

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::Event,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{DeserializeGuard, NamespaceResourceScope},
@@ -18,7 +21,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, notify, verification},
+    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, notify, shared::Shared, verification},
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -67,6 +70,8 @@ pub struct Context {
     pub notify: notify::Desk,
     /// Rollbacks that are being logged to the runs of their releases.
     pub log_backs: LogBacks,
+    /// Warnings of the cluster that are being read for postmortems, by namespace and selector.
+    pub warnings: Shared<(String, &'static str), Option<Arc<Vec<Event>>>>,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
     judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
@@ -163,6 +168,7 @@ impl Context {
             verification,
             notify,
             log_backs: LogBacks::default(),
+            warnings: Shared::default(),
             meters,
             judged: Mutex::default(),
         }

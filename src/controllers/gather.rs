@@ -120,23 +120,23 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
     let owned = owned(stores, &deployment);
     let newest = release::newest(&deployment, &owned).ok_or(NotNow::RolloutPending)?;
     let deployment_uid = deployment.uid().unwrap_or_default();
-    let all_incidents: Vec<QualityIncident> = of_namespace(&stores.incidents.state(), &namespace);
-    let last_rollback = all_incidents
-        .iter()
+    // Only this policy's own are copied: others of the namespace may have hundreds.
+    let all_incidents = stores.incidents.state();
+    let last_rollback = of_namespace(&all_incidents, &namespace)
         .filter(|incident| incident.spec.deployment.uid == deployment_uid)
         .filter_map(|incident| incident.status.as_ref()?.patched_at.as_ref())
         .map(|at| at.0.as_second())
         .max();
-    let mut incidents: Vec<QualityIncident> = all_incidents
-        .into_iter()
+    let mut incidents: Vec<QualityIncident> = of_namespace(&all_incidents, &namespace)
         .filter(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref())
+        .cloned()
         .collect();
     incidents.sort_by_key(|incident| (incident.creation_timestamp().map(|at| at.0), incident.name_any()));
     let checkpoints = of_namespace(&stores.checkpoints.state(), &namespace)
-        .into_iter()
-        .filter(|checkpoint: &RollbackCheckpoint| {
+        .filter(|checkpoint| {
             checkpoint.spec.target_ref.name == *target && checkpoint.metadata.deletion_timestamp.is_none()
         })
+        .cloned()
         .collect();
     let report = stores
         .reports
@@ -152,15 +152,14 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
     })
 }
 
-pub(crate) fn of_namespace<K>(objects: &[Arc<kube::core::DeserializeGuard<K>>], namespace: &str) -> Vec<K>
-where
-    K: Resource + Clone,
-{
+pub(crate) fn of_namespace<'a, K: Resource>(
+    objects: &'a [Arc<kube::core::DeserializeGuard<K>>],
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a K> {
     objects
         .iter()
-        .filter(|object| object.meta().namespace.as_deref() == Some(namespace))
-        .filter_map(|object| object.0.as_ref().ok().cloned())
-        .collect()
+        .filter(move |object| object.meta().namespace.as_deref() == Some(namespace))
+        .filter_map(|object| object.0.as_ref().ok())
 }
 
 pub(crate) fn owned(stores: &Stores, deployment: &Deployment) -> Vec<Arc<ReplicaSet>> {

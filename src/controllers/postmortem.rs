@@ -1,5 +1,7 @@
 //! Files the postmortem of a rollback when it ends: in the incident's status, once.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::{Api, ResourceExt, api::ListParams};
@@ -134,24 +136,9 @@ fn recovered(gathered: &Gathered, incident: &QualityIncident, status: &QualityIn
 /// own cannot be read: a postmortem without them is better than none.
 async fn events(context: &Context, policy: &QualityPolicy, incident: &QualityIncident) -> Option<Vec<ClusterEvent>> {
     let since = incident.spec.onset.0.as_second() - BEFORE_SECONDS;
-    let list = ListParams::default().fields("type=Warning").limit(MOST_EVENTS);
-    let own: Api<Event> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
-    let pods = match call(own.list(&list)).await {
-        Ok(pods) => pods.items,
-        Err(error) => {
-            tracing::info!(%error, "Events cannot be read for a postmortem");
-            return None;
-        }
-    };
-    let nodes: Api<Event> = Api::namespaced(context.client.clone(), "default");
-    let of_nodes = ListParams::default()
-        .fields("type=Warning,involvedObject.kind=Node")
-        .limit(MOST_EVENTS);
+    let own = warnings(context, policy.namespace().unwrap_or_default(), "type=Warning").await?;
     // An operator of one namespace may not read these.
-    let nodes = call(nodes.list(&of_nodes))
-        .await
-        .map(|nodes| nodes.items)
-        .unwrap_or_default();
+    let nodes = warnings(context, "default".to_owned(), "type=Warning,involvedObject.kind=Node").await;
     let prefix = format!("{}-", incident.spec.replica_set);
     let concerns = |event: &Event| {
         let about = &event.involved_object;
@@ -162,15 +149,32 @@ async fn events(context: &Context, policy: &QualityPolicy, incident: &QualityInc
             _ => false,
         }
     };
-    let mut found: Vec<ClusterEvent> = pods
+    let mut found: Vec<ClusterEvent> = own
         .iter()
-        .chain(&nodes)
+        .chain(nodes.iter().flat_map(|nodes| nodes.iter()))
         .filter(|event| concerns(event))
         .filter_map(told)
         .filter(|event| event.at >= since)
         .collect();
     found.sort();
     Some(found)
+}
+
+/// The Warnings of a namespace, or nothing where they cannot be read. The API server has no index of Events and reads all
+/// of the namespace for a list, so rollbacks that end at the same time share one.
+async fn warnings(context: &Context, namespace: String, which: &'static str) -> Option<Arc<Vec<Event>>> {
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
+    let list = ListParams::default().fields(which).limit(MOST_EVENTS);
+    let read = async {
+        match call(events.list(&list)).await {
+            Ok(found) => Some(Arc::new(found.items)),
+            Err(error) => {
+                tracing::info!(%namespace, %error, "Events cannot be read for a postmortem");
+                None
+            }
+        }
+    };
+    context.warnings.read((namespace.clone(), which), read).await
 }
 
 fn told(event: &Event) -> Option<ClusterEvent> {

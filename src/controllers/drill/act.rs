@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use crate::{
     api::{
         CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill, RecoveryDrillStatus,
-        RollbackCheckpoint, RunningImage,
+        RunningImage,
     },
     controllers::{
         build::{is_closed, time},
@@ -295,8 +295,8 @@ impl Act<'_> {
     fn certified_before(&self, fault_at: i64) -> Option<i64> {
         let intent = self.status().intent?.checkpoint;
         let recorded = intent.certified_at.map(|at| at.0.as_second());
-        let known = of_namespace::<RollbackCheckpoint>(&self.context.stores.checkpoints.state(), &self.namespace());
-        let known = known.iter().find(|known| known.uid().as_ref() == Some(&intent.uid));
+        let (checkpoints, namespace) = (self.context.stores.checkpoints.state(), self.namespace());
+        let known = of_namespace(&checkpoints, &namespace).find(|known| known.uid().as_ref() == Some(&intent.uid));
         let renewed = known.and_then(|known| known.status.as_ref()?.certified_at.as_ref().map(|at| at.0.as_second()));
         renewed.filter(|at| *at <= fault_at).max(recorded)
     }

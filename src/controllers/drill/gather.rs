@@ -12,8 +12,7 @@ use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{
-        DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityIncident, QualityPolicy,
-        ROLLBACK_ANNOTATION, RecoveryDrill, RollbackCheckpoint,
+        DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityPolicy, ROLLBACK_ANNOTATION, RecoveryDrill,
     },
     controllers::{
         build::{candidate, is_closed, quarantine},
@@ -290,8 +289,7 @@ async fn not_staging(context: &Context, namespace: &str) -> Result<Option<Obstac
 
 /// The policy's incident that is not closed.
 pub fn open_incident(stores: &Stores, policy: &QualityPolicy, namespace: &str) -> Option<String> {
-    of_namespace::<QualityIncident>(&stores.incidents.state(), namespace)
-        .iter()
+    of_namespace(&stores.incidents.state(), namespace)
         .find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident))
         .map(ResourceExt::name_any)
 }
@@ -309,8 +307,7 @@ fn choose(
     let namespace = target.namespace().unwrap_or_default();
     let name = target.name_any();
     let containers = release::template_images(target);
-    let mut known: Vec<Candidate> = of_namespace::<RollbackCheckpoint>(&stores.checkpoints.state(), &namespace)
-        .iter()
+    let mut known: Vec<Candidate> = of_namespace(&stores.checkpoints.state(), &namespace)
         .filter(|checkpoint| {
             checkpoint.spec.target_ref.name == name && checkpoint.metadata.deletion_timestamp.is_none()
         })

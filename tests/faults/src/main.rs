@@ -98,9 +98,9 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
         }
         return Ok(true);
     }
-    let mut ran = run_and_tell(&endpoints, plans, wanted.jobs).await;
     let together = heavy.len();
-    ran.extend(run_and_tell(&endpoints, heavy, together).await);
+    let mut ran = run_and_tell(&endpoints, heavy, together).await;
+    ran.extend(run_and_tell(&endpoints, plans, wanted.jobs).await);
     ran.extend(run_and_tell(&endpoints, alone, 1).await);
     print!("{}", table::summary(&ran, begin.elapsed()));
     Ok(table::is_whole(&ran))

@@ -29,13 +29,15 @@ pub fn bad() -> String {
 }
 
 /// A policy for `ranker` that looks every 2 s, so that a plan is quick, and certifies seldom, so that silence can be heard;
-/// with some of its spec changed.
+/// with some of its spec changed. The target of throughput lies well under what is asked for: at the very target the report would
+/// say something else at each look.
 pub fn policy(changes: &Value) -> Value {
     let mut spec = json!({
         "targetRef": {"name": "ranker"},
         "judgement": {"interval": "2s", "warmUp": "0s"},
         "checkpoints": {"registerAfter": "4s"},
         "recovery": {"rpo": "10m"},
+        "objectives": {"throughput": {"target": "50/s", "floor": "40/s"}},
     });
     merge(&mut spec, changes);
     json!({"apiVersion": "quality-officer.dev/v1alpha1", "kind": "QualityPolicy", "metadata": {"name": "ranker"}, "spec": spec})

@@ -291,7 +291,9 @@ impl Act {
             }
             Self::Twice => {
                 shared.forward(asked, number).await;
-                shared.forward(asked, number).await
+                let response = shared.forward(asked, number).await;
+                shared.note(number, |call| call.heard = true);
+                response
             }
             Self::Truncate => cut(shared.forward(asked, number).await).await,
             Self::Reset => broken(Vec::new()),

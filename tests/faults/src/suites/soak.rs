@@ -17,6 +17,8 @@ use crate::{
 
 /// Memory of the last quarter over that of the second, at most.
 const GROWTH: f64 = 1.05;
+/// A sample is taken every two seconds; one of so many is printed.
+const SAMPLES_TOLD: usize = 30;
 
 /// What a soak measured at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,18 @@ async fn soaked(
         // The record of the proxy is the harness's memory, not the operator's.
         fleet.replica.api.forget();
         fleet.replica.metrics.forget();
-        samples.push(sample(&fleet)?);
+        let now = sample(&fleet)?;
+        if samples.len() % SAMPLES_TOLD == 0 {
+            println!(
+                "soak: {:.1} min: {:.1} MiB, {} files, {} tasks, {} looks",
+                begin.elapsed().as_secs_f64() / 60.0,
+                now.allocated / 1_048_576.0,
+                now.files,
+                now.tasks,
+                now.looks
+            );
+        }
+        samples.push(now);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     let mut outcome = Outcome {

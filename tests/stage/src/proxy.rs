@@ -111,6 +111,8 @@ pub struct Call {
     pub body: Bytes,
     /// The status of the other one's answer, for each time that it was delivered.
     pub delivered: Vec<u16>,
+    /// Why no answer came, for each time that it was passed on and none did: it may have been taken.
+    pub unanswered: Vec<String>,
     /// When each delivery was passed on, and when the other one had answered it.
     pub spans: Vec<(Instant, Instant)>,
     /// The other one's last answer, but for streams.
@@ -323,6 +325,7 @@ impl Shared {
             path: asked.path.clone(),
             body: asked.body.clone(),
             delivered: Vec::new(),
+            unanswered: Vec::new(),
             spans: Vec::new(),
             answer: Bytes::new(),
             heard: false,
@@ -359,8 +362,14 @@ impl Shared {
         let url = format!("{}{}", self.upstream, asked.path);
         let request = self.client.request(asked.method.clone(), url);
         let passed = Instant::now();
-        let Ok(response) = request.headers(headers).body(asked.body.clone()).send().await else {
-            return answer(StatusCode::BAD_GATEWAY, Body::empty());
+        let response = match request.headers(headers).body(asked.body.clone()).send().await {
+            Ok(response) => response,
+            Err(error) => {
+                if !error.is_connect() {
+                    self.note(number, |call| call.unanswered.push(format!("{error:?}")));
+                }
+                return answer(StatusCode::BAD_GATEWAY, Body::empty());
+            }
         };
         let (status, headers) = (response.status(), response.headers().clone());
         self.note(number, |call| {

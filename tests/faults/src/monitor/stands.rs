@@ -16,8 +16,10 @@ const RIGHT_BEFORE: Duration = Duration::from_secs(10);
 pub fn on(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
     let mark = write.annotation(ROLLBACK_ANNOTATION).unwrap_or_default();
     let before = &calls[..write.at];
-    if !mark.starts_with("drill/") && !before.iter().any(|call| records(call, mark)) {
-        let what = format!("{} for {mark}, which is not recorded", write.word());
+    let creations: Vec<&Call> = before.iter().filter(|call| creates(call, mark)).collect();
+    if !mark.starts_with("drill/") && !creations.iter().any(|call| recorded(call)) {
+        let answers: Vec<_> = creations.iter().map(|call| &call.delivered).collect();
+        let what = format!("{} for {mark}, which is not recorded: {answers:?}", write.word());
         broken.push(Broken::new(Promise::IntentFirst, what));
     }
     let latest = |resource: &str| {
@@ -49,15 +51,20 @@ pub fn on(write: &Write<'_>, calls: &[Call], broken: &mut Vec<Broken>) {
     }
 }
 
-/// Whether the incident of this name is recorded by this call, or was before.
-fn records(call: &Call, mark: &str) -> bool {
+/// Whether this creates the incident of this name.
+fn creates(call: &Call, mark: &str) -> bool {
     let target = Target::of(&call.path);
     target.is_some_and(|target| target.resource == "qualityincidents" && target.subresource.is_empty())
         && verb(&call.method, &call.path) == "create"
-        && call.delivered.iter().any(|status| [201, 409].contains(status))
         && body(&call.body)
             .pointer("/metadata/name")
             .is_some_and(|name| name == mark)
+}
+
+/// Whether an incident is recorded by its creation, or was before, or may be.
+fn recorded(creation: &Call) -> bool {
+    let there = |status: &u16| [201, 409].contains(status);
+    creation.delivered.iter().any(there) || !creation.unanswered.is_empty()
 }
 
 /// Whether this reads an object of the kind anew, in the life that writes, right before the write.

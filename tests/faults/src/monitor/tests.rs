@@ -16,6 +16,7 @@ fn call(method: Method, path: &str, body: &Value, status: u16, answer: &Value) -
         path: path.to_owned(),
         body: Bytes::from(body.to_string()),
         delivered: vec![status],
+        unanswered: Vec::new(),
         spans: Vec::new(),
         answer: Bytes::from(answer.to_string()),
         heard: true,

@@ -95,7 +95,13 @@ async fn survived(
         fleet.healthy(PATIENCE).await?;
     }
     let calls = fleet.replica.api.calls();
-    outcome.broken.extend(counted(&calls, &fleet.names, rounds + 1));
+    for call in calls.iter().filter(|call| !call.unanswered.is_empty()) {
+        println!("breaches: {} {}: {:?}", call.method, call.path, call.unanswered);
+    }
+    let incidents = fleet.space.all::<QualityIncident>().await?;
+    outcome
+        .broken
+        .extend(counted(&calls, &incidents, &fleet.names, rounds + 1));
     for name in &fleet.names {
         let of_it: Vec<Call> = calls.iter().filter(|call| concerns(call, name)).cloned().collect();
         let rules = Rules {
@@ -224,59 +230,46 @@ async fn recovered(fleet: &mut Fleet, image: &str, within: Duration) -> Result<V
     }
 }
 
-/// One incident and one taken rollback for each Deployment and round.
-fn counted(calls: &[Call], names: &[String], rounds: usize) -> Vec<Broken> {
-    let mut incidents: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut rollbacks: BTreeMap<String, usize> = BTreeMap::new();
-    for call in calls {
-        let taken = call
-            .delivered
-            .iter()
-            .filter(|status| (200..300).contains(*status))
-            .count();
-        let Some(target) = Target::of(&call.path).filter(|_| taken > 0) else {
-            continue;
-        };
-        let body = || serde_json::from_slice::<Value>(&call.body).unwrap_or_default();
-        match (verb(&call.method, &call.path), target.resource.as_str()) {
-            ("create", "qualityincidents") => {
-                let body = body();
-                let word = |pointer: &str| body.pointer(pointer).map(Value::to_string).unwrap_or_default();
-                *incidents
-                    .entry((word("/spec/policy/name"), word("/spec/fromImages")))
-                    .or_default() += taken;
-            }
-            ("patch", "deployments") => {
-                let marked = body()
-                    .pointer("/metadata/annotations")
-                    .is_some_and(|marks| marks.get(ROLLBACK_ANNOTATION).is_some());
-                *rollbacks.entry(target.name).or_default() += if marked { taken } else { 0 };
-            }
-            _ => {}
+/// One incident and one taken rollback for each Deployment and round. What there is at the end counts for incidents, for
+/// nothing deletes them; a change of the Deployment may have been taken where no answer came.
+fn counted(calls: &[Call], incidents: &[QualityIncident], names: &[String], rounds: usize) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut of_breach: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for incident in incidents {
+        let images = incident.spec.from_images.iter().map(|from| from.image.as_str());
+        for image in images {
+            *of_breach.entry((&incident.spec.policy.name, image)).or_default() += 1;
         }
     }
-    let mut broken = Vec::new();
-    for ((policy, image), count) in incidents.iter().filter(|(_, count)| **count != 1) {
-        broken.push(Broken::new(
-            Promise::OneIncident,
-            format!("{count} incidents of {policy} for {image}"),
-        ));
-    }
-    if incidents.len() != names.len() * rounds {
-        let what = format!(
-            "{} breaches have an incident, of {}",
-            incidents.len(),
-            names.len() * rounds
-        );
+    for ((policy, image), count) in of_breach.iter().filter(|(_, count)| **count != 1) {
+        let what = format!("{count} incidents of {policy} for {image}");
         broken.push(Broken::new(Promise::OneIncident, what));
     }
+    let breaches = names.len() * rounds;
+    if of_breach.len() != breaches {
+        let what = format!("{} breaches have an incident, of {breaches}", of_breach.len());
+        broken.push(Broken::new(Promise::OneIncident, what));
+    }
+    let mut rollbacks: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for call in calls.iter().filter(|call| verb(&call.method, &call.path) == "patch") {
+        let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        let marks = body.pointer("/metadata/annotations");
+        let is_rollback = marks.is_some_and(|marks| marks.get(ROLLBACK_ANNOTATION).is_some());
+        if let Some(target) = Target::of(&call.path).filter(|target| is_rollback && target.resource == "deployments") {
+            let (taken, perhaps) = rollbacks.entry(target.name).or_default();
+            *taken += call
+                .delivered
+                .iter()
+                .filter(|status| (200..300).contains(*status))
+                .count();
+            *perhaps += call.unanswered.len();
+        }
+    }
     for name in names {
-        let count = rollbacks.get(name).copied().unwrap_or_default();
-        if count != rounds {
-            broken.push(Broken::new(
-                Promise::OneRollback,
-                format!("{name}: {count} rollbacks for {rounds} breaches"),
-            ));
+        let (taken, perhaps) = rollbacks.get(name).copied().unwrap_or_default();
+        if !(taken..=taken + perhaps).contains(&rounds) {
+            let what = format!("{name}: {taken} rollbacks for {rounds} breaches");
+            broken.push(Broken::new(Promise::OneRollback, what));
         }
     }
     broken

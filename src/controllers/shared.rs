@@ -44,17 +44,16 @@ impl<K: Eq + Hash, T: Clone> Shared<K, T> {
             .as_ref()
             .filter(|last| last.began >= asked)
             .map(|last| last.found.clone());
-        let found = match shared {
-            Some(found) => found,
-            None => {
-                let began = Instant::now();
-                let found = read.await;
-                *last = Some(Read {
-                    began,
-                    found: found.clone(),
-                });
-                found
-            }
+        let found = if let Some(found) = shared {
+            found
+        } else {
+            let began = Instant::now();
+            let found = read.await;
+            *last = Some(Read {
+                began,
+                found: found.clone(),
+            });
+            found
         };
         drop(last);
         drop(slot);

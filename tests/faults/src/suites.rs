@@ -116,7 +116,7 @@ impl Choice {
         plans
     }
 
-    /// The plans that befall the servers and so every world: they run alone, at the end.
+    /// The plans that befall the servers and so every world: they run alone, before the others.
     pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
         match rollback(oracles) {
             Some(rollback) if self.wants("servers") && !self.short => servers::plans(endpoints, rollback),

@@ -111,8 +111,8 @@ pub struct Call {
     pub body: Bytes,
     /// The status of the other one's answer, for each time that it was delivered.
     pub delivered: Vec<u16>,
-    /// Why no answer came, for each time that it was passed on and none did: it may have been taken.
-    pub unanswered: Vec<String>,
+    /// How often it was passed on and no answer came: it may have been taken.
+    pub unanswered: usize,
     /// When each delivery was passed on, and when the other one had answered it.
     pub spans: Vec<(Instant, Instant)>,
     /// The other one's last answer, but for streams.
@@ -325,7 +325,7 @@ impl Shared {
             path: asked.path.clone(),
             body: asked.body.clone(),
             delivered: Vec::new(),
-            unanswered: Vec::new(),
+            unanswered: 0,
             spans: Vec::new(),
             answer: Bytes::new(),
             heard: false,
@@ -366,7 +366,7 @@ impl Shared {
             Ok(response) => response,
             Err(error) => {
                 if !error.is_connect() {
-                    self.note(number, |call| call.unanswered.push(format!("{error:?}")));
+                    self.note(number, |call| call.unanswered += 1);
                 }
                 return answer(StatusCode::BAD_GATEWAY, Body::empty());
             }

@@ -112,7 +112,7 @@ mod tests {
             path: path.to_owned(),
             body: Bytes::from(json!({"spec": {"holderIdentity": holder}}).to_string()),
             delivered: vec![status],
-            unanswered: Vec::new(),
+            unanswered: 0,
             spans: vec![(at, at + Duration::from_millis(10))],
             answer: Bytes::new(),
             heard: true,

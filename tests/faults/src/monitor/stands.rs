@@ -64,7 +64,7 @@ fn creates(call: &Call, mark: &str) -> bool {
 /// Whether an incident is recorded by its creation, or was before, or may be.
 fn recorded(creation: &Call) -> bool {
     let there = |status: &u16| [201, 409].contains(status);
-    creation.delivered.iter().any(there) || !creation.unanswered.is_empty()
+    creation.delivered.iter().any(there) || creation.unanswered > 0
 }
 
 /// Whether this reads an object of the kind anew, in the life that writes, right before the write.

@@ -16,7 +16,7 @@ fn call(method: Method, path: &str, body: &Value, status: u16, answer: &Value) -
         path: path.to_owned(),
         body: Bytes::from(body.to_string()),
         delivered: vec![status],
-        unanswered: Vec::new(),
+        unanswered: 0,
         spans: Vec::new(),
         answer: Bytes::from(answer.to_string()),
         heard: true,
@@ -150,6 +150,11 @@ fn a_rollback_without_a_recorded_intent_is_found() {
         call.delivered = vec![500];
     }
     assert_eq!(found(&refused), [Promise::IntentFirst]);
+    let mut unanswered = record();
+    for call in unanswered.iter_mut().filter(|call| call.method == Method::POST) {
+        (call.delivered, call.unanswered) = (Vec::new(), 1);
+    }
+    assert_eq!(found(&unanswered), [], "it may have been taken");
 }
 
 #[test]

@@ -95,15 +95,17 @@ impl Mlflow {
     pub async fn run(&self, id: &RunId) -> Result<Run, RunError> {
         let run = self.raw(id).await?;
         let (info, id) = (run.info, id.as_str().to_owned());
+        let malformed = || RunError::Malformed(format!("MLflow source {}", self.name));
         match info.status.as_str() {
             "FINISHED" => {}
             "RUNNING" | "SCHEDULED" => return Err(RunError::Running(id)),
             "FAILED" => return Err(RunError::NotFinished(id, "it failed")),
             "KILLED" => return Err(RunError::NotFinished(id, "it was killed")),
-            _ => return Err(RunError::Malformed(format!("MLflow source {}", self.name))),
+            _ => return Err(malformed()),
         }
+        let ended = info.end_time.map(|at| second(at).ok_or_else(malformed)).transpose()?;
         Ok(Run {
-            ended: info.end_time.map(|milliseconds| milliseconds.div_euclid(1_000)),
+            ended,
             dataset_digest: digest(&run.inputs.unwrap_or_default().dataset_inputs),
             artifact_uri: info.artifact_uri.unwrap_or_default(),
         })
@@ -271,6 +273,12 @@ fn digest(inputs: &[DatasetInput]) -> Option<String> {
     }
 }
 
+/// Unix seconds of unix milliseconds; nothing where no calendar has that time.
+fn second(milliseconds: i64) -> Option<i64> {
+    jiff::Timestamp::from_millisecond(milliseconds).ok()?;
+    Some(milliseconds.div_euclid(1_000))
+}
+
 #[derive(Deserialize)]
 struct GetRun {
     run: RawRun,
@@ -353,6 +361,13 @@ mod tests {
                 .collect(),
             dataset: RawDataset { digest: digest.into() },
         }
+    }
+
+    #[test]
+    fn an_end_that_no_calendar_has_is_no_time() {
+        assert_eq!(second(1_795_981_499_999), Some(1_795_981_499));
+        assert_eq!(second(-1), Some(-1));
+        assert_eq!([i64::MAX, i64::MIN].map(second), [None, None]);
     }
 
     #[test]

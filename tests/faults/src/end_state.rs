@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Event},
+    api::{
+        apps::v1::{Deployment, ReplicaSet},
+        core::v1::Event,
+    },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::ResourceExt;
@@ -62,6 +65,27 @@ pub async fn repeated_events(world: &World) -> Result<Vec<String>, StageError> {
         .filter(|(_, count)| *count > 1)
         .map(|(key, _)| key)
         .collect())
+}
+
+/// The incidents whose breach began before the ReplicaSet of the release was there.
+pub async fn early_breaches(world: &World) -> Result<Vec<String>, StageError> {
+    let replica_sets = world.space.all::<ReplicaSet>().await?;
+    let of_release = |incident: &QualityIncident| {
+        let owner = &incident.spec.deployment.uid;
+        let is_it = |found: &&ReplicaSet| {
+            found.name_any() == incident.spec.replica_set
+                && found.owner_references().iter().any(|reference| reference.uid == *owner)
+        };
+        replica_sets
+            .iter()
+            .find(is_it)
+            .and_then(ResourceExt::creation_timestamp)
+    };
+    let early = |incident: &QualityIncident| {
+        let (born, onset) = (of_release(incident)?.0, incident.spec.onset.0);
+        (onset < born).then(|| format!("{} began at {onset}, its release at {born}", incident.name_any()))
+    };
+    Ok(world.incidents().await?.iter().filter_map(early).collect())
 }
 
 fn deployment(deployment: &Deployment) -> Value {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api::{Label, Target, verb},
-    end_state::{differences, end_state, repeated_events},
+    end_state::{differences, early_breaches, end_state, repeated_events},
     monitor::{self, Broken, Promise, Rules},
     world::World,
 };
@@ -247,6 +247,9 @@ impl World {
             outcome
                 .broken
                 .push(Broken::new(Promise::OneIncident, format!("told twice: {told}")));
+        }
+        for early in early_breaches(self).await? {
+            outcome.broken.push(Broken::new(Promise::FreshAnalysis, early));
         }
         if let Some(expected) = expected {
             for difference in self.differs(expected).await? {

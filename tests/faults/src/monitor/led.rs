@@ -1,7 +1,8 @@
 //! The records of several replicas of one operator: who led when, and what was taken from those that did not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use quality_officer::core::lease::Terms;
 use serde_json::Value;
 use stage::proxy::Call;
 
@@ -69,10 +70,10 @@ pub fn leader(records: &[Vec<Call>]) -> Option<usize> {
     (!last.holder.is_empty()).then_some(last.by.0)
 }
 
-/// 9: nothing is accepted from a replica after another one was given the lease.
+/// 9: no replica takes a lease that another one may rely on, and nothing is accepted from one after another was given the lease.
 pub fn led(records: &[Vec<Call>]) -> Vec<Broken> {
     let leases = leases(records);
-    let mut broken = Vec::new();
+    let mut broken = usurped(&leases);
     for (replica, record) in records.iter().enumerate() {
         for write in record.iter().enumerate().filter_map(read) {
             let by = (replica, write.call.life);
@@ -91,9 +92,28 @@ pub fn led(records: &[Vec<Call>]) -> Vec<Broken> {
     broken
 }
 
+/// Leases that were taken before they had run out, though nobody had given them back.
+fn usurped(leases: &[Held]) -> Vec<Broken> {
+    let lasts = Duration::from_millis(Terms::default().duration);
+    let pairs = leases.iter().zip(leases.iter().skip(1));
+    pairs
+        .filter(|(before, after)| {
+            !before.holder.is_empty() && !after.holder.is_empty() && before.holder != after.holder
+        })
+        .map(|(before, after)| (before, after, after.passed.saturating_duration_since(before.passed)))
+        .filter(|(_, _, since)| *since < lasts)
+        .map(|(before, after, since)| {
+            let what = format!(
+                "replica {} took the lease {since:.1?} after replica {} had renewed it",
+                after.by.0, before.by.0
+            );
+            Broken::new(Promise::LeaderOnly, what)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use axum::{body::Bytes, http::Method};
     use serde_json::json;
@@ -130,6 +150,17 @@ mod tests {
         ];
         assert_eq!(led(&records), []);
         assert_eq!(leader(&records), Some(1));
+    }
+
+    #[test]
+    fn a_lease_that_is_taken_before_it_ran_out_is_found() {
+        let begin = Instant::now();
+        let lease = |holder, second| put(begin, LEASE, holder, 200, second);
+        let taken = |after| led(&[vec![lease("a", 0), lease("a", 4)], vec![lease("b", after)]]);
+        assert_eq!(taken(19), []);
+        let early = taken(18);
+        assert_eq!(early.len(), 1, "{early:?}");
+        assert_eq!(early[0].promise, Promise::LeaderOnly);
     }
 
     #[test]

@@ -17,12 +17,12 @@ use quality_officer::{
 use serde_json::json;
 use stage::{
     StageError,
-    proxy::{Act, Call, Hook, Watches},
+    proxy::{Act, Asked, Call, Hook, Watches},
 };
 use tokio::sync::Notify;
 
 use crate::{
-    api::Label,
+    api::{Label, Target, verb},
     monitor::{self, Broken, Promise},
     plan::{CONVERGES_WITHIN, Outcome, Plan},
     suites::{partitions::steps, writes::Oracle},
@@ -222,10 +222,16 @@ async fn survives(endpoints: &Endpoints, namespace: &str, oracle: &Oracle, blow:
             lease(&world, &["patch", "--type", "merge", "-p", &patch.to_string()])?;
         }
         Blow::Deleted => {
-            for _ in 0..4 {
+            // Now the other one sees it first, now whoever happens to.
+            for (sees_late, pass) in [(true, 5_000), (false, 2_500), (true, 5_000), (false, 2_500)] {
+                api.behave();
+                if sees_late {
+                    api.rule(reads_leases_late);
+                }
                 lease(&world, &["delete", "--ignore-not-found"])?;
-                world.pass(Duration::from_millis(2_500)).await?;
+                world.pass(Duration::from_millis(pass)).await?;
             }
+            api.behave();
         }
     }
     // From then on somebody may lead again.
@@ -235,6 +241,17 @@ async fn survives(endpoints: &Endpoints, namespace: &str, oracle: &Oracle, blow:
     };
     let outcome = world.judged(cleared, Some(&oracle.end)).await?;
     Ok(Outcome { reached, ..outcome })
+}
+
+/// The lease is read after the other replica has looked.
+fn reads_leases_late(asked: &Asked) -> Act {
+    let of_lease = Target::of(&asked.path).is_some_and(|target| target.resource == "leases");
+    if !of_lease || verb(&asked.method, &asked.path) != "get" {
+        return Act::Forward;
+    }
+    let lasts = Duration::from_millis(Terms::default().retry + 300);
+    let hook: Hook = Arc::new(move || Box::pin(tokio::time::sleep(lasts)));
+    Act::Between(Some(hook), None)
 }
 
 /// kubectl VERB lease NAME …

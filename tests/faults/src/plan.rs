@@ -2,7 +2,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -89,9 +92,9 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Whether it shows that something is wrong: a promise was broken, or the operator did not even start.
+    /// Whether it shows that a promise is broken. A plan that could not run shows nothing.
     pub fn caught(&self) -> bool {
-        self.outcome.as_ref().map_or(true, |outcome| !outcome.broken.is_empty())
+        self.outcome.as_ref().is_ok_and(|outcome| !outcome.broken.is_empty())
     }
 }
 
@@ -99,6 +102,9 @@ tokio::task_local! {
     /// The running plan's place among those that may be busy at a time.
     static PLACE: Mutex<Option<OwnedSemaphorePermit>>;
 }
+
+/// How many plans were begun: each has a namespace of its own.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Nothing was written for so long: a plan that only listens leaves its place to another one.
 const LISTENS_AFTER: Duration = Duration::from_secs(5);
@@ -113,12 +119,15 @@ fn leave_place() {
 pub async fn run_all(endpoints: &Arc<Endpoints>, plans: Vec<Plan>, jobs: usize, tell: impl Fn(&Ran)) -> Vec<Ran> {
     let places = Arc::new(Semaphore::new(jobs));
     let mut running = futures::stream::FuturesUnordered::new();
-    for (number, plan) in plans.into_iter().enumerate() {
+    for plan in plans {
         let (endpoints, places) = (endpoints.clone(), places.clone());
         running.push(tokio::spawn(async move {
-            let place = Mutex::new(places.acquire_owned().await.ok());
+            let place = places.acquire_owned().await.ok();
+            // Plans that run one at a time do so because nothing else may happen, to the end of their silence.
+            let (left, _kept) = if jobs > 1 { (place, None) } else { (None, place) };
+            let number = STARTED.fetch_add(1, Ordering::Relaxed);
             let namespace = format!("{}-{number}", plan.suite);
-            let run = PLACE.scope(place, (plan.run)(endpoints, namespace));
+            let run = PLACE.scope(Mutex::new(left), (plan.run)(endpoints, namespace));
             let ran = AssertUnwindSafe(run).catch_unwind().await;
             let outcome = match ran {
                 Ok(Ok(outcome)) => Ok(outcome),

@@ -77,5 +77,5 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
 
 /// Whether every plan ran, and broke nothing.
 pub fn is_whole(all: &[Ran]) -> bool {
-    !all.iter().any(Ran::caught)
+    all.iter().all(|ran| ran.outcome.is_ok() && !ran.caught())
 }

@@ -212,4 +212,18 @@ mod tests {
             assert!(names.insert(bug.name.clone()), "{} twice", bug.name);
         }
     }
+
+    #[test]
+    fn every_bug_stands_in_the_documents_with_its_promise() {
+        let page = original("docs/FAULTS.md").unwrap();
+        let bugs = bugs().unwrap();
+        assert!(page.contains(&format!("lists {} bugs", bugs.len())));
+        for bug in bugs {
+            let row = format!("| {} | ", bug.promise);
+            let told = page
+                .lines()
+                .any(|line| line.starts_with(&row) && line.contains(&bug.name));
+            assert!(told, "{}", bug.name);
+        }
+    }
 }

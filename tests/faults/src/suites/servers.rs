@@ -143,6 +143,25 @@ pub fn plans(endpoints: &Arc<Endpoints>, oracle: &Arc<Oracle>) -> Vec<Plan> {
         .into()
 }
 
+/// Waits until the control plane rolls a Deployment out again: the watches of its controllers are tried again after up to half a
+/// minute, and until then no rollback gets any further.
+async fn rolls_out(endpoints: &Endpoints, worlds: &mut [World], namespace: &str) -> Result<(), StageError> {
+    let kubectl = |words: &[&str]| tokio::task::block_in_place(|| endpoints.kubectl(words));
+    kubectl(&["create", "namespace", namespace])?;
+    let image = "registry.example/probe:1";
+    kubectl(&["create", "deployment", "probe", "--image", image, "-n", namespace])?;
+    let path = "jsonpath={.status.availableReplicas}";
+    let limit = Instant::now() + Duration::from_secs(90);
+    while kubectl(&["get", "deployment", "probe", "-n", namespace, "-o", path])?.stdout != b"1" {
+        if Instant::now() > limit {
+            let what = "the control plane rolls out nothing after the outage";
+            return Err(StageError::Unexpected(what.to_owned()));
+        }
+        try_join_all(worlds.iter_mut().map(|world| world.pass(Duration::from_millis(200)))).await?;
+    }
+    Ok(())
+}
+
 async fn survives(
     endpoints: &Endpoints,
     namespace: &str,
@@ -235,6 +254,7 @@ async fn survives(
     // Until the admission policies know their parameters' kind again, up to half a minute, the API server refuses whatever they
     // judge.
     tokio::task::block_in_place(|| install::install_gate(endpoints))?;
+    rolls_out(endpoints, &mut worlds, &format!("{namespace}-probe")).await?;
     let cleared = Instant::now();
     let judged = worlds.iter_mut().map(|world| world.judged(cleared, Some(&oracle.end)));
     let mut whole = Outcome {

@@ -15,6 +15,8 @@ use std::{
 
 use bed::Endpoints;
 use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, api::PostParams};
 use stage::{
     StageError, install,
     proxy::{Act, Hook},
@@ -26,7 +28,7 @@ use crate::{
     api::Label,
     plan::{Outcome, Plan},
     suites::writes::Oracle,
-    world::{Setup, World, bad},
+    world::{Setup, World, bad, good},
 };
 
 /// How long it is away, and its start beside.
@@ -146,13 +148,16 @@ pub fn plans(endpoints: &Arc<Endpoints>, oracle: &Arc<Oracle>) -> Vec<Plan> {
 /// Waits until the control plane rolls a Deployment out again: the watches of its controllers are tried again after up to half a
 /// minute, and until then no rollback gets any further.
 async fn rolls_out(endpoints: &Endpoints, worlds: &mut [World], namespace: &str) -> Result<(), StageError> {
-    let kubectl = |words: &[&str]| tokio::task::block_in_place(|| endpoints.kubectl(words));
-    kubectl(&["create", "namespace", namespace])?;
-    let image = "registry.example/probe:1";
-    kubectl(&["create", "deployment", "probe", "--image", image, "-n", namespace])?;
-    let path = "jsonpath={.status.availableReplicas}";
+    tokio::task::block_in_place(|| endpoints.kubectl(["create", "namespace", namespace]))?;
+    let unreadable = |error: serde_json::Error| StageError::Unexpected(error.to_string());
+    let probe = serde_json::from_value(stage::script::deployment("probe", &good())).map_err(unreadable)?;
+    let client = worlds.first().map(|world| world.space.client.clone());
+    let client = client.ok_or_else(|| StageError::Unexpected("an outage without worlds".to_owned()))?;
+    let deployments: Api<Deployment> = Api::namespaced(client, namespace);
+    deployments.create(&PostParams::default(), &probe).await?;
     let limit = Instant::now() + Duration::from_secs(90);
-    while kubectl(&["get", "deployment", "probe", "-n", namespace, "-o", path])?.stdout != b"1" {
+    let available = |probe: &Deployment| probe.status.as_ref().and_then(|status| status.available_replicas);
+    while available(&deployments.get("probe").await?).is_none() {
         if Instant::now() > limit {
             let what = "the control plane rolls out nothing after the outage";
             return Err(StageError::Unexpected(what.to_owned()));

@@ -77,5 +77,6 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
 
 /// Whether every plan ran, and broke nothing.
 pub fn is_whole(all: &[Ran]) -> bool {
-    all.iter().all(|ran| ran.outcome.is_ok() && !ran.caught())
+    all.iter()
+        .all(|ran| ran.outcome.as_ref().is_ok_and(|outcome| outcome.broken.is_empty()))
 }

@@ -231,7 +231,6 @@ async fn survives(endpoints: &Endpoints, namespace: &str, oracle: &Oracle, blow:
                 lease(&world, &["delete", "--ignore-not-found"])?;
                 world.pass(Duration::from_millis(pass)).await?;
             }
-            api.behave();
         }
     }
     // From then on somebody may lead again.

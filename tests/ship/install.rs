@@ -23,6 +23,11 @@ static TURN: Mutex<()> = Mutex::new(());
 
 const NAMESPACE: &str = "quality-officer";
 
+/// An API server that is still setting up the storage of a definition puts its removal off, by twice as long each time: a
+/// busy one has taken more than a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: &str = "--timeout=300s";
+
 struct Cluster {
     endpoints: Endpoints,
     folder: tempfile::TempDir,
@@ -121,7 +126,7 @@ impl Cluster {
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !holds(self) {
-            assert!(started.elapsed() < Duration::from_secs(60), "not within 60 s: {what}");
+            assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -146,9 +151,12 @@ impl Cluster {
     /// They may go once the gate, which reads them, is no longer asked.
     fn delete_definitions(&self) {
         let definitions = tools::project().join("deploy/crds").display().to_string();
+        let delete = ["delete", "-k", &definitions, "--ignore-not-found", "--wait=false"];
         self.until("the definitions may be deleted", |cluster| {
-            let mut command = cluster.endpoints.kubectl_command(["delete", "-k", &definitions]);
-            tools::outcome(command.args(["--ignore-not-found", "--timeout=60s"])).is_ok()
+            tools::outcome(&mut cluster.endpoints.kubectl_command(delete)).is_ok()
+        });
+        self.until("the definitions are gone", |cluster| {
+            cluster.names(&["-k", &definitions]).is_empty()
         });
         assert_eq!(self.of_the_release(), Vec::<String>::new());
     }
@@ -280,7 +288,7 @@ fn a_release_is_installed_upgraded_and_uninstalled_and_what_people_wrote_stays()
     drop(operator);
     cluster.helm(&["uninstall", NAMESPACE, "--wait"]).unwrap();
     cluster.until("nothing is left", |cluster| cluster.of_the_release().is_empty());
-    cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", "shop", TIMEOUT]);
 }
 
 #[test]
@@ -328,9 +336,9 @@ fn one_namespace_needs_no_cluster_role() {
     drop(operator);
     cluster.helm(&["uninstall", NAMESPACE, "--wait"]).unwrap();
     for namespace in ["alpha", "beta"] {
-        cluster.kubectl(&["delete", "namespace", namespace, "--timeout=60s"]);
+        cluster.kubectl(&["delete", "namespace", namespace, TIMEOUT]);
     }
-    cluster.kubectl(&["delete", "-k", &definitions, "--timeout=60s"]);
+    cluster.delete_definitions();
 }
 
 #[test]
@@ -344,14 +352,14 @@ fn the_manifests_for_kustomize_are_applied_and_deleted() {
         "deployment/quality-officer",
         "-n",
         NAMESPACE,
-        "--timeout=60s",
+        TIMEOUT,
     ]);
     cluster.guarded("shop");
     let operator = cluster.operator();
     cluster.until("the policy has a status", |cluster| cluster.is_judged("shop"));
     drop(operator);
-    cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
-    cluster.kubectl(&["delete", "-k", &overlay, "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", "shop", TIMEOUT]);
+    cluster.kubectl(&["delete", "-k", &overlay, TIMEOUT]);
 }
 
 #[test]
@@ -405,7 +413,7 @@ fn who_may_read_and_write_in_a_namespace_may_do_so_with_the_operators_kinds() {
     }
     assert!(!may("view", "list", "qualityreports", "default"));
     cluster.helm(&["uninstall", NAMESPACE, "--wait"]).unwrap();
-    cluster.kubectl(&["delete", "namespace", "team", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", "team", TIMEOUT]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bed::part::HELM;
 use serde_json::json;
 
-use super::Cluster;
+use super::{Cluster, TIMEOUT};
 use crate::{commands, tools};
 
 /// Types the commands of the documents at a shell.
@@ -66,7 +66,7 @@ fn the_commands_of_the_documents_install_upgrade_and_remove_it() {
     shell.types_block("docs/INSTALL.md", "Helm", 0, 1);
     shell.types_block("docs/INSTALL.md", "Upgrade and uninstall", 0, 3);
     assert_eq!(cluster.of_the_release(), Vec::<String>::new());
-    cluster.kubectl(&["delete", "namespace", "shop", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", "shop", TIMEOUT]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use seeded::Bug;
 use stage::StageError;
 use suites::{
     Choice,
+    servers::Servers,
     writes::{self, Oracle},
 };
 use world::PROGRAM;
@@ -88,7 +89,8 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     }
     let mut plans = choice.plans(&oracles);
     let mut heavy = choice.heavy();
-    let mut alone = choice.alone(&endpoints, &oracles);
+    let servers = Servers::of(&endpoints);
+    let mut alone = choice.alone(&servers, &oracles);
     for plans in [&mut plans, &mut heavy, &mut alone] {
         plans.retain(|plan| wanted.names(&plan.name));
     }

@@ -20,9 +20,10 @@ pub mod writes;
 
 use std::{sync::Arc, time::Duration};
 
-use bed::Endpoints;
+use tokio::sync::Mutex;
 
 use crate::plan::Plan;
+use servers::Servers;
 use writes::{Oracle, Scenario};
 
 /// Which plans are wanted.
@@ -117,9 +118,9 @@ impl Choice {
     }
 
     /// The plans that befall the servers and so every world: they run alone, before the others.
-    pub fn alone(&self, endpoints: &Arc<Endpoints>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
+    pub fn alone(&self, servers: &Arc<Mutex<Servers>>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
         match rollback(oracles) {
-            Some(rollback) if self.wants("servers") && !self.short => servers::plans(endpoints, rollback),
+            Some(rollback) if self.wants("servers") && !self.short => servers::plans(servers, rollback),
             _ => Vec::new(),
         }
     }

@@ -74,13 +74,21 @@ struct Order {
     folder: PathBuf,
 }
 
-/// The servers that were started again; they end with this value.
-struct Servers {
+/// The servers that were started again. They end with this value, which whatever runs after these plans needs too.
+pub struct Servers {
     endpoints: Arc<Endpoints>,
     running: BTreeMap<&'static str, (Order, Child)>,
 }
 
 impl Servers {
+    /// None was started again yet.
+    pub fn of(endpoints: &Arc<Endpoints>) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            endpoints: endpoints.clone(),
+            running: BTreeMap::new(),
+        }))
+    }
+
     fn kill(&mut self, name: &'static str) -> Result<Order, StageError> {
         if let Some((order, mut child)) = self.running.remove(name) {
             // What cannot be killed has ended.
@@ -128,11 +136,7 @@ impl Drop for Servers {
 }
 
 /// The plans, which must run alone and one after the other.
-pub fn plans(endpoints: &Arc<Endpoints>, oracle: &Arc<Oracle>) -> Vec<Plan> {
-    let servers = Arc::new(Mutex::new(Servers {
-        endpoints: endpoints.clone(),
-        running: BTreeMap::new(),
-    }));
+pub fn plans(servers: &Arc<Mutex<Servers>>, oracle: &Arc<Oracle>) -> Vec<Plan> {
     OUTAGES
         .map(|outage| {
             let (oracle, servers) = (oracle.clone(), servers.clone());

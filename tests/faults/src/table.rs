@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-use crate::plan::Ran;
+use crate::plan::{Outcome, Ran};
 
 /// One plan that ended.
 pub fn line(ran: &Ran) -> String {
@@ -75,8 +75,8 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
     text
 }
 
-/// Whether every plan ran, and broke nothing.
+/// Whether every plan ran, its fault befell, and nothing was broken.
 pub fn is_whole(all: &[Ran]) -> bool {
-    all.iter()
-        .all(|ran| ran.outcome.as_ref().is_ok_and(|outcome| outcome.broken.is_empty()))
+    let held = |outcome: &Outcome| outcome.reached && outcome.broken.is_empty();
+    all.iter().all(|ran| ran.outcome.as_ref().is_ok_and(held))
 }

@@ -13,7 +13,10 @@ use std::{
 use bed::Endpoints;
 use quality_officer::api::{ENVIRONMENT_LABEL, IncidentState, QualityIncident, RecoveryDrill};
 use serde_json::{Value, json};
-use stage::{Behaviour, StageError, proxy::Act};
+use stage::{
+    Behaviour, StageError,
+    proxy::{Act, Call},
+};
 
 use crate::{
     api::Label,
@@ -240,9 +243,13 @@ async fn survives(
     oracle.scenario.begin(&world).await?;
     let taken = |world: &World| {
         let calls = world.first().api.calls();
+        let is_taken = |call: &Call| match fault {
+            Fault::DeliveredTwice => call.delivered.len() == 2,
+            _ => !call.heard && !call.delivered.is_empty(),
+        };
         calls
             .iter()
-            .any(|call| Label::call(call).as_ref() == Some(&label) && !call.heard && !call.delivered.is_empty())
+            .any(|call| Label::call(call).as_ref() == Some(&label) && is_taken(call))
     };
     let begin = Instant::now();
     while !befallen.load(Ordering::SeqCst) || fault != Fault::KilledBefore && !taken(&world) {

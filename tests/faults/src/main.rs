@@ -91,8 +91,19 @@ async fn run(wanted: &CommandLine) -> Result<bool, StageError> {
     let mut heavy = choice.heavy();
     let servers = Servers::of(&endpoints);
     let mut alone = choice.alone(&servers, &oracles);
+    for suite in &wanted.suites {
+        let mut chosen = plans.iter().chain(&heavy).chain(&alone);
+        if !chosen.any(|plan| plan.suite == suite.as_str()) {
+            return Err(StageError::Unexpected(format!(
+                "no part that may run is named `{suite}`"
+            )));
+        }
+    }
     for plans in [&mut plans, &mut heavy, &mut alone] {
         plans.retain(|plan| wanted.names(&plan.name));
+    }
+    if plans.len() + heavy.len() + alone.len() == 0 {
+        return Err(StageError::Unexpected(format!("no plan is named {:?}", wanted.only)));
     }
     if wanted.list {
         for plan in plans.iter().chain(&heavy).chain(&alone) {
@@ -131,6 +142,9 @@ async fn prove(
 ) -> Result<bool, StageError> {
     let mut bugs = seeded::bugs()?;
     bugs.retain(|bug| wanted.names(&bug.name) && choice.wants(&bug.suite));
+    if bugs.is_empty() {
+        return Err(StageError::Unexpected("no bug is named so".to_owned()));
+    }
     let workshop = seeded::Workshop::set_up()?;
     let plan = |bug: &Bug| {
         let named = |plan: &Plan| plan.suite == bug.suite && plan.name.contains(&bug.plan);

@@ -3,7 +3,7 @@
 //! The core decides (`core/drill.rs`); here its one next step is carried out. A step's intent is in the drill's status
 //! before the step is taken, and what was done is read off the cluster, so that an operator that is killed anywhere
 //! goes on where it was. Nothing has a finalizer: a shadow is owned by its drill and goes with it, and a Deployment
-//! under drill carries the images to put back ([`sweep`]).
+//! under drill is put right by the drill's status alone ([`sweep`]).
 
 mod act;
 pub(crate) mod build;
@@ -30,6 +30,7 @@ use crate::{
 };
 
 pub use run::Wiring;
+use sweep::UnderWay;
 
 /// A drill as it is cached: one that does not decode stops only itself.
 pub type DrillObject = DeserializeGuard<RecoveryDrill>;
@@ -40,6 +41,8 @@ pub struct Drills {
     pub context: Arc<Context>,
     /// Held while a drill begins: two that looked at the same time would both find themselves first.
     beginning: tokio::sync::Mutex<()>,
+    /// What is to be undone of a drill that is deleted midway.
+    under_way: Arc<UnderWay>,
 }
 
 /// Why a reconcile failed. It is tried again.
@@ -89,6 +92,7 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
         // Nothing can be written into what cannot be read.
         return Ok(Action::await_change());
     };
+    drills.under_way.remember(drill);
     let state = record::state_of(drill);
     if state == DrillState::Finished || drill.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -116,10 +120,11 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
 
 impl Drills {
     /// Everything that reconciles of drills share.
-    pub fn new(context: Arc<Context>) -> Self {
+    pub fn new(context: Arc<Context>, under_way: Arc<UnderWay>) -> Self {
         Self {
             context,
             beginning: tokio::sync::Mutex::default(),
+            under_way,
         }
     }
 
@@ -146,20 +151,20 @@ impl Drills {
 
 /// The drill that has its hands on a policy's Deployment, if one has: its judgement waits, for the fault is on purpose.
 ///
-/// The annotation comes with the fault and goes with the restoration, so it tells also where the cache of drills is
-/// behind that of Deployments, or the drill was deleted.
+/// The annotation comes with the fault, so it tells where the cache of drills is behind that of Deployments. It counts
+/// only with its drill, one in place of this very policy that has not ended: a mark alone, which anybody may write,
+/// holds no judgement up.
 pub fn in_place(stores: &Stores, policy: &QualityPolicy, deployment: &Deployment) -> Option<String> {
     let mark = deployment.annotations().get(DRILL_ANNOTATION);
-    if let Some(mark) = mark.and_then(|text| build::Mark::read(text)) {
-        return Some(mark.drill);
-    }
+    let marked = mark.and_then(|text| build::Mark::read(text)).map(|mark| mark.uid);
     let namespace = policy.namespace();
-    let active = |drill: &RecoveryDrill| {
+    let has_hands_on = |drill: &RecoveryDrill| {
+        let state = record::state_of(drill);
         drill.spec.mode == DrillMode::InPlace
             && drill.namespace() == namespace
             && drill.spec.policy_ref.name == policy.name_any()
-            && record::state_of(drill).is_active()
+            && (state.is_active() || state != DrillState::Finished && marked.is_some() && drill.uid() == marked)
     };
-    let found = stores.drills.find(|drill| drill.0.as_ref().is_ok_and(active))?;
+    let found = stores.drills.find(|drill| drill.0.as_ref().is_ok_and(has_hands_on))?;
     found.0.as_ref().ok().map(ResourceExt::name_any)
 }

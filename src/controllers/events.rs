@@ -44,6 +44,15 @@ pub struct Told<'a> {
 pub async fn tell(context: &Context, policy: &QualityPolicy, deployment: Option<&Deployment>, told: &Told<'_>) {
     let mut references: Vec<ObjectReference> = vec![policy.object_ref(&())];
     references.extend(deployment.map(|deployment| deployment.object_ref(&())));
+    write(context, references, told).await;
+}
+
+/// Writes one Event on a Deployment that no policy guards.
+pub async fn tell_deployment(context: &Context, deployment: &Deployment, told: &Told<'_>) {
+    write(context, vec![deployment.object_ref(&())], told).await;
+}
+
+async fn write(context: &Context, references: Vec<ObjectReference>, told: &Told<'_>) {
     for reference in references {
         let namespace = reference.namespace.clone().unwrap_or_default();
         let event = event(reference, told, Timestamp::now());

@@ -81,20 +81,19 @@ pub async fn roll_back(
     // What the watches told while the others were read counts as well.
     nothing_else_was_told(context, policy)?;
 
-    let images: Vec<_> = candidate
-        .images
-        .iter()
-        .map(|image| json!({"name": image.container, "image": image.image}))
+    let images = candidate.images.iter();
+    let images: Vec<_> = images
+        .map(|image| (image.container.clone(), image.image.clone()))
         .collect();
-    // A strategic merge patch finds containers by name. The UID and resourceVersion make the API server
-    // refuse it when anybody wrote in between; nothing but the images and one annotation is sent.
+    // The UID and resourceVersion make the API server refuse it when anybody wrote in between; nothing but the images
+    // and one annotation is sent.
     let patch = json!({
         "metadata": {
             "uid": breached.deployment.uid,
             "resourceVersion": deployment.resource_version(),
             "annotations": {ROLLBACK_ANNOTATION: breached.mark},
         },
-        "spec": {"template": {"spec": {"containers": images}}},
+        "spec": template_patch(&release::template_images(&deployment), &images),
     });
     let parameters = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -103,6 +102,18 @@ pub async fn roll_back(
     call(deployments.patch(&breached.deployment.name, &parameters, &Patch::Strategic(patch))).await?;
     context.meters.wrote("Deployment");
     Ok(note)
+}
+
+/// A strategic merge patch of a Deployment's spec that gives containers these images. It finds containers by name and
+/// puts those that it names in its own order, so they are named in the order in which the Deployment has them.
+pub fn template_patch(live: &[(String, String)], images: &[(String, String)]) -> serde_json::Value {
+    let wanted = |container: &str| images.iter().find(|(name, _)| name == container);
+    let containers: Vec<_> = live
+        .iter()
+        .filter_map(|(container, _)| wanted(container))
+        .map(|(name, image)| json!({"name": name, "image": image}))
+        .collect();
+    json!({"template": {"spec": {"containers": containers}}})
 }
 
 /// The policy as it is now is the one that decided.

@@ -19,7 +19,7 @@ use crate::{
         build::{is_closed, time},
         context::{CallError, Context, Written, call, post},
         drill::{
-            build::{self, Mark, fault_images, identity, rollback_mark},
+            build::{self, Mark, Undo, fault_images, identity, rollback_mark},
             gather::{Gathered, mark},
             load::{Loaded, loaded},
             record,
@@ -230,7 +230,7 @@ impl Act<'_> {
         if current.uid() != subject.uid() || mark(self.drill, &current).is_some() || !untouched {
             return Ok(true);
         }
-        let mark = Mark::new(self.drill, &intent, self.now.as_second());
+        let mark = Mark::new(self.drill, self.now.as_second());
         // Worked out anew and not taken from the status: whoever may write that must not choose an image by it.
         let uid = self.drill.uid().unwrap_or_default();
         let images = fault_images(&uid, &intent.images, &intent.checkpoint).into_iter();
@@ -412,7 +412,7 @@ impl Act<'_> {
         };
         match self.drill.spec.mode {
             DrillMode::Shadow => delete_shadow(self.context, subject).await,
-            DrillMode::InPlace => restore(self.context, subject).await,
+            DrillMode::InPlace => restore(self.context, subject, self.drill, Undo::All).await,
         }
     }
 

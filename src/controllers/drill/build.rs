@@ -18,7 +18,8 @@ use crate::{
     core::drill::fault_image,
 };
 
-/// What is written on a Deployment together with the fault: enough to undo it when the drill's record is gone.
+/// What is written on a Deployment together with the fault: whose it is and when it began. Anybody may write an
+/// annotation, so nothing is put back on its word: what was there before is in the drill's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mark {
@@ -28,33 +29,15 @@ pub struct Mark {
     pub uid: String,
     /// When the fault began, unix seconds.
     pub at: i64,
-    /// The images before, by container.
-    pub images: BTreeMap<String, String>,
-    /// The fault's.
-    pub fault: BTreeMap<String, String>,
-    /// The checkpoint's.
-    pub checkpoint: BTreeMap<String, String>,
 }
 
 impl Mark {
     /// The mark of a drill whose fault begins now.
-    pub fn new(drill: &RecoveryDrill, intent: &DrillIntent, at: i64) -> Self {
-        let by_container = |images: &[RunningImage]| {
-            images
-                .iter()
-                .map(|image| (image.container.clone(), image.image.clone()))
-                .collect()
-        };
-        let checkpoint = intent.checkpoint.images.iter();
+    pub fn new(drill: &RecoveryDrill, at: i64) -> Self {
         Self {
             drill: drill.name_any(),
             uid: drill.uid().unwrap_or_default(),
             at,
-            images: by_container(&intent.images),
-            fault: by_container(&intent.fault_images),
-            checkpoint: checkpoint
-                .map(|image| (image.container.clone(), image.image.clone()))
-                .collect(),
         }
     }
 
@@ -63,26 +46,62 @@ impl Mark {
         serde_json::from_str(text).ok()
     }
 
+    /// Whether such a drill can exist at all: what else stands there is foreign text.
+    pub fn is_possible(&self) -> bool {
+        let is_name = |text: &str| {
+            let mut bytes = text.bytes();
+            (1..=253).contains(&text.len())
+                && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        };
+        is_name(&self.drill) && is_name(&self.uid)
+    }
+
     /// As an annotation.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
 
-    /// The images to put back: of the containers that still have what the drill gave them, and that had another one
-    /// before. What a person put there since stays.
-    pub fn restoration(&self, now: &[(String, String)]) -> Vec<(String, String)> {
-        self.images
-            .iter()
-            .filter(|(container, before)| {
-                let current = now.iter().find(|(name, _)| name == *container);
-                current.is_some_and(|(name, image)| {
-                    let ours = [self.fault.get(name), self.checkpoint.get(name)];
-                    image != *before && ours.contains(&Some(image))
-                })
-            })
-            .map(|(container, before)| (container.clone(), before.clone()))
-            .collect()
-    }
+/// What of a drill's work is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Its fault and its rollback: the drill is under way.
+    All,
+    /// Its fault, which nothing else looks like: the drill has ended, and the checkpoint may be there by somebody's wish.
+    Fault,
+}
+
+/// The images to put back after a drill in place, by its own record: of the containers that still have what the drill
+/// gave them, and that had another image before. What a person put there since stays.
+pub fn restoration(
+    drill_uid: &str,
+    intent: &DrillIntent,
+    undo: Undo,
+    now: &[(String, String)],
+) -> Vec<(String, String)> {
+    let faults = fault_images(drill_uid, &intent.images, &intent.checkpoint);
+    let before = |container: &str| intent.images.iter().find(|image| image.container == container);
+    now.iter()
+        .filter_map(|(container, image)| {
+            let before = before(container).filter(|before| before.image != *image)?;
+            let is_fault = faults
+                .iter()
+                .any(|fault| fault.container == *container && fault.image == *image);
+            let mut checkpoint = intent.checkpoint.images.iter();
+            let is_checkpoint = checkpoint.any(|known| known.container == *container && known.image == *image);
+            (is_fault || undo == Undo::All && is_checkpoint).then(|| (container.clone(), before.image.clone()))
+        })
+        .collect()
+}
+
+/// Whether some image is the fault of the drill with this UID.
+pub fn wears_fault(drill_uid: &str, images: &[(String, String)]) -> bool {
+    let digest = format!("@sha256:{}", fault_digest(drill_uid));
+    images.iter().any(|(_, image)| image.ends_with(&digest))
+}
+
+fn fault_digest(drill_uid: &str) -> String {
+    hash(&["fault", drill_uid])
 }
 
 /// The value of the rollback annotation that a drill's own rollback writes: no incident has such a name.
@@ -103,7 +122,7 @@ pub fn shadow_name(target: &str, drill_uid: &str) -> String {
 
 /// The images of the fault: of the containers that the checkpoint brings back.
 pub fn fault_images(drill_uid: &str, images: &[RunningImage], checkpoint: &CheckpointIntent) -> Vec<RunningImage> {
-    let digest = hash(&["fault", drill_uid]);
+    let digest = fault_digest(drill_uid);
     images
         .iter()
         .filter(|image| checkpoint.images.iter().any(|known| known.container == image.container))
@@ -243,16 +262,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_the_mark_says_only_what_a_drill_gave_is_taken_back(
-            text in "\\PC{0,60}", before in "[a-c]{1,2}", fault in "[a-c]{1,2}", now in "[a-c]{1,2}", container in "[s-u]",
-        ) {
+        fn whatever_runs_only_what_a_drill_gave_is_taken_back(text in "\\PC{0,60}", now in "[a-c]{1,2}", container in "[s-u]") {
             proptest::prop_assert_eq!(Mark::read(&text).map(|mark| mark.drill.is_empty()), None);
-            let by = |image: &str| BTreeMap::from([("s".to_owned(), image.to_owned())]);
-            let mark = Mark { images: by(&before), fault: by(&fault), ..Mark::new(&drill(), &intent(), 0) };
-            let again = Mark::read(&mark.text()).unwrap();
-            let restored = again.restoration(&[(container.clone(), now.clone())]);
-            let is_its = container == "s" && now == fault && now != before;
-            proptest::prop_assert_eq!(!restored.is_empty(), is_its);
+            let now = [(container, now)];
+            proptest::prop_assert_eq!(restoration("1-2-3", &intent(), Undo::All, &now), Vec::new());
         }
     }
 
@@ -317,24 +330,33 @@ mod tests {
     }
 
     #[test]
-    fn what_a_drill_changed_is_put_back_and_what_a_person_changed_since_stays() {
-        let mark = Mark::new(&drill(), &intent(), 7);
-        assert_eq!(Mark::read(&mark.text()), Some(mark.clone()));
-        let fault = mark.fault["server"].clone();
+    fn what_a_drill_changed_is_put_back_by_its_record_and_what_a_person_changed_since_stays() {
+        let mark = Mark::new(&drill(), 7);
+        assert_eq!(Mark::read(&mark.text()), Some(mark));
+        let intent = intent();
+        let fault = intent.fault_images[0].image.clone();
+        let others = fault_images("another", &intent.images, &intent.checkpoint)[0]
+            .image
+            .clone();
         let proxy = ("proxy".to_owned(), "repo/proxy@sha256:p".to_owned());
-        for (server, restored) in [
-            (fault.as_str(), true),
-            ("repo/ranker@sha256:good", true),
-            ("repo/ranker@sha256:now", false),
-            ("repo/ranker@sha256:newer", false),
+        for (server, under_way, ended) in [
+            (fault.as_str(), true, true),
+            ("repo/ranker@sha256:good", true, false),
+            ("repo/ranker@sha256:now", false, false),
+            ("repo/ranker@sha256:newer", false, false),
+            (others.as_str(), false, false),
         ] {
             let now = [("server".to_owned(), server.to_owned()), proxy.clone()];
-            let expected = if restored {
-                vec![("server".to_owned(), "repo/ranker@sha256:now".to_owned())]
-            } else {
-                Vec::new()
-            };
-            assert_eq!(mark.restoration(&now), expected, "{server}");
+            for (undo, restored) in [(Undo::All, under_way), (Undo::Fault, ended)] {
+                let expected = if restored {
+                    vec![("server".to_owned(), "repo/ranker@sha256:now".to_owned())]
+                } else {
+                    Vec::new()
+                };
+                assert_eq!(restoration("1-2-3", &intent, undo, &now), expected, "{server} {undo:?}");
+            }
         }
+        assert!(wears_fault("1-2-3", &[("server".to_owned(), fault)]));
+        assert!(!wears_fault("1-2-3", &[("server".to_owned(), others)]));
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         context::{CallError, Context, Stores, call},
         drill::{
             DrillObject,
-            build::{Mark, is_shadow_of, rollback_mark, shadow_name},
+            build::{Mark, is_shadow_of, rollback_mark, shadow_name, wears_fault},
             record::state_of,
         },
         gather::{of_namespace, owned, rivals},
@@ -163,7 +163,8 @@ fn view(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ha
     let marked = mark(drill, deployment).is_some();
     Subject {
         worn: worn(drill, intent, deployment, marked),
-        marked,
+        // Also where somebody took or changed the mark: what the fault changed is to be put back all the same.
+        marked: marked || wears_fault(&drill.uid().unwrap_or_default(), &release::template_images(deployment)),
         refusal: refusal.and_then(|condition| condition.message.clone()),
         in_effect: has_newest && made > 0 && alone,
         complete: release::rollout_complete(deployment),

@@ -18,7 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     controllers::{
         context::Context,
-        drill::{DrillObject, Drills, on_error, reconcile, record::state_of, sweep::sweep},
+        drill::{
+            DrillObject, Drills, on_error, reconcile,
+            record::state_of,
+            sweep::{UnderWay, sweep},
+        },
         rewatch::Soon,
     },
     core::drill::DrillState,
@@ -75,10 +79,11 @@ impl Wiring {
     /// Runs until `stop`. Nothing is done before `synced`: every cache has its first list then.
     pub async fn run(self, context: Arc<Context>, synced: Arc<SetOnce<()>>, stop: CancellationToken) {
         let ready = synced.clone();
-        let swept = context.clone();
+        let under_way = Arc::new(UnderWay::default());
+        let (swept, remembered) = (context.clone(), under_way.clone());
         let sweeping = async move {
             ready.wait().await;
-            sweep(swept).await;
+            sweep(swept, remembered).await;
         };
         let stopped = stop.clone();
         let controlled = self
@@ -95,7 +100,7 @@ impl Wiring {
                     }
                 },
                 on_error,
-                Arc::new(Drills::new(context)),
+                Arc::new(Drills::new(context, under_way)),
             )
             .for_each(|result| {
                 if let Err(error) = result {

@@ -9,11 +9,12 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    api::{DRILL_ANNOTATION, FIELD_MANAGER},
+    api::{DRILL_ANNOTATION, FIELD_MANAGER, RecoveryDrill},
     controllers::{
         context::{CallError, Context, call},
-        drill::build::Mark,
+        drill::build::{Mark, Undo, restoration},
         release,
+        rollback::template_patch,
     },
 };
 
@@ -33,11 +34,7 @@ pub async fn change(
         },
     });
     if !images.is_empty() {
-        let containers: Vec<_> = images
-            .into_iter()
-            .map(|(name, image)| json!({"name": name, "image": image}))
-            .collect();
-        patch["spec"] = json!({"template": {"spec": {"containers": containers}}});
+        patch["spec"] = template_patch(&release::template_images(current), &images);
     }
     let parameters = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -63,18 +60,28 @@ pub async fn delete_shadow(context: &Context, shadow: &Deployment) -> Result<boo
     Ok(true)
 }
 
-/// Puts back the images that a Deployment's mark names, and takes the mark away, on the Deployment read anew.
-pub async fn restore(context: &Context, deployment: &Deployment) -> Result<bool, CallError> {
+/// Puts back the images that a drill in place found, by the drill's own record, and takes the mark away, on the
+/// Deployment read anew.
+pub async fn restore(
+    context: &Context,
+    deployment: &Deployment,
+    drill: &RecoveryDrill,
+    undo: Undo,
+) -> Result<bool, CallError> {
     let api: Api<Deployment> = Api::namespaced(context.client.clone(), &deployment.namespace().unwrap_or_default());
     let Some(current) = call(api.get_opt(&deployment.name_any())).await? else {
         return Ok(true);
     };
-    let Some(text) = current.annotations().get(DRILL_ANNOTATION) else {
+    let intent = drill.status.as_ref().and_then(|status| status.intent.as_ref());
+    let Some(intent) = intent.filter(|intent| current.uid().as_deref() == Some(intent.target.uid.as_str())) else {
         return Ok(true);
     };
-    // A mark that cannot be read names nothing to put back.
-    let images = Mark::read(text).map(|mark| mark.restoration(&release::template_images(&current)));
-    match change(context, &current, None, images.unwrap_or_default()).await {
+    let uid = drill.uid().unwrap_or_default();
+    let images = restoration(&uid, intent, undo, &release::template_images(&current));
+    if images.is_empty() && !current.annotations().contains_key(DRILL_ANNOTATION) {
+        return Ok(true);
+    }
+    match change(context, &current, None, images).await {
         Ok(()) => tracing::warn!(deployment = %current.name_any(), "restored after a drill in place"),
         Err(error) if error.is_conflict() || error.is_not_found() => {}
         Err(error) => return Err(error),

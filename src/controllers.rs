@@ -20,6 +20,7 @@ mod notify;
 mod postmortem;
 pub(crate) mod readiness;
 mod reconcile;
+mod registered;
 pub(crate) mod release;
 mod reporting;
 mod request;

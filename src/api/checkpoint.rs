@@ -131,6 +131,10 @@ pub struct RollbackCheckpointStatus {
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub template_images: Vec<RunningImage>,
+    /// The ReplicaSets of the target in which it was certified, the newest last: with their templates it was seen healthy.
+    #[schemars(length(max = 3))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<CertifiedRelease>,
     /// When its images were last seen running with every judged trigger healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certified_at: Option<Time>,
@@ -158,4 +162,16 @@ pub struct RollbackCheckpointStatus {
     /// The incident or drill that did so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested_by: Option<String>,
+}
+
+/// A ReplicaSet in which a checkpoint was certified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertifiedRelease {
+    /// Its name.
+    pub replica_set: String,
+    /// Its UID.
+    pub uid: String,
+    /// A hash of its pod template as it was.
+    pub template_hash: String,
 }

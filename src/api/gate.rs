@@ -58,6 +58,29 @@ pub struct WayBack {
     /// Its images.
     #[schemars(length(max = 16))]
     pub images: Vec<WayBackImage>,
+    /// The pod templates that it was seen healthy with, as `kubectl rollout undo` brings them back: they are let in also
+    /// where only flags differ. As many as a status has room for, the newest first.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<RegisteredTemplate>,
+}
+
+/// The pod template of a ReplicaSet that a checkpoint was certified in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisteredTemplate {
+    /// The ReplicaSet.
+    pub replica_set: String,
+    /// Its UID.
+    pub uid: String,
+    /// The template, raw.
+    #[schemars(schema_with = "raw_object")]
+    pub template: serde_json::Value,
+}
+
+/// An object of any fields, kept as it is.
+fn raw_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// An image of a checkpoint.

@@ -63,9 +63,9 @@ pub struct QualityIncidentSpec {
     pub detected: Time,
     /// The trigger in words: estimate, CI95, n, evidence and threshold.
     pub reason: String,
-    /// Short digest of the first image in breach.
+    /// Short digest in breach, of the first container whose image the rollback changes.
     pub from: String,
-    /// Short digest of the first image to go back to; empty when there is none.
+    /// Short digest to go back to, of the same container; empty when there is none.
     #[serde(default)]
     pub to: String,
     /// The request that it was opened for, where a person asked.
@@ -175,6 +175,9 @@ pub struct QualityIncidentStatus {
     /// Each step with its time; bounded.
     #[schemars(length(max = 32))]
     pub steps: Vec<IncidentStep>,
+    /// The API server refused the rollback's write; its words are in `message` while the state is `Refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
     /// When the Deployment was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patched_at: Option<Time>,
@@ -211,6 +214,17 @@ pub struct QualityIncidentStatus {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<Delivery>,
+}
+
+/// How often the API server refused a rollback's write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// The first time.
+    pub since: Time,
+    /// The last time.
+    pub at: Time,
+    /// How many times.
+    pub attempts: i64,
 }
 
 /// The ReplicaSet that a rollback brought up.

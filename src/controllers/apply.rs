@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use crate::{
     api::{
         FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
-        RolledBackTo,
+        Refusal, RolledBackTo,
         conditions::{self, Status},
     },
     controllers::{
@@ -19,7 +19,7 @@ use crate::{
         rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
-        incident::{IncidentState, Severity, Trigger},
+        incident::{IncidentState, Severity, Trigger, image_changes, short},
         judge::Verdict,
         plan::{Advance, Answer, Candidate, NewIncident, Plan},
         policy::Policy,
@@ -30,6 +30,8 @@ use crate::{
 
 /// The steps of an incident that are kept.
 const MOST_STEPS: usize = 32;
+/// Of the API server's words where it refuses a rollback.
+const MOST_REFUSAL_CHARACTERS: usize = 600;
 
 /// What is needed to carry a plan out.
 pub struct Act<'a> {
@@ -164,23 +166,28 @@ impl Act<'_> {
                 };
                 return self.advance(incident, &advance).await;
             }
-            Err(NotRolledBack::Call(error)) if !error.is_conflict() => return Err(error),
+            Err(NotRolledBack::Call(error)) if !error.is_conflict() => {
+                return self.not_written(incident, candidate, error).await;
+            }
             Err(reason) => {
                 tracing::info!(incident = %incident.name_any(), %reason, "the rollback was not carried out: looking again");
                 return Ok(Done::Wrote);
             }
         };
-        let container = candidate
-            .images
-            .first()
-            .map(|image| image.container.clone())
-            .unwrap_or_default();
+        let running = incident.spec.from_images.iter();
+        let changes = image_changes(
+            running.map(|image| (image.container.as_str(), image.image.as_str())),
+            &candidate.images,
+        );
+        let changes: Vec<String> = changes
+            .iter()
+            .map(|change| format!("{}: {} → {}", change.container, short(change.from), short(change.to)))
+            .collect();
         let certified = candidate.certified.map(|at| words::span(self.now.as_second() - at));
         let verification = verification.map(|note| format!("; {note}")).unwrap_or_default();
         let note = format!(
-            "{container}: {} → {} (checkpoint {}, certified {} ago), incident {}{verification}",
-            incident.spec.from,
-            incident.spec.to,
+            "{} (checkpoint {}, certified {} ago), incident {}{verification}",
+            changes.join(", "),
             candidate.name,
             certified.as_deref().unwrap_or("at an unknown time"),
             incident.name_any()
@@ -191,6 +198,54 @@ impl Act<'_> {
             message: note,
         };
         self.advance(incident, &advance).await
+    }
+
+    /// The rollback's write failed. Where the API server refuses it, asking again at once changes nothing: that becomes a
+    /// state with its words. What else failed is tried again soon, and escalated in its time all the same.
+    async fn not_written(
+        &self,
+        incident: &QualityIncident,
+        candidate: &Candidate,
+        error: CallError,
+    ) -> Result<Done, CallError> {
+        if let Some(words) = error.refusal() {
+            let message = format!(
+                "the API server refuses the rollback to checkpoint {}: {}; it is tried again each minute",
+                candidate.name,
+                words::plain(words, MOST_REFUSAL_CHARACTERS)
+            );
+            return self.refused(incident, message).await;
+        }
+        let status = incident.status.as_ref();
+        let escalated = status.is_some_and(|status| conditions::is_true(&status.conditions, "Escalated"));
+        let lasts = self.now.as_second() - incident.spec.onset.0.as_second();
+        if !escalated && lasts > self.rules.escalate_after {
+            self.escalate(incident).await?;
+        }
+        Err(error)
+    }
+
+    /// The state `Refused` is entered once; that the same words came again is counted.
+    async fn refused(&self, incident: &QualityIncident, message: String) -> Result<Done, CallError> {
+        let status = incident.status.clone().unwrap_or_default();
+        let at = Time(self.now);
+        let known = status.refusal.clone();
+        let refusal = Refusal {
+            since: known.as_ref().map_or_else(|| at.clone(), |known| known.since.clone()),
+            at,
+            attempts: known.map_or(0, |known| known.attempts) + 1,
+        };
+        let mut changed = incident.clone();
+        changed.status.get_or_insert_default().refusal = Some(refusal);
+        if status.state == IncidentState::Refused && status.message == message {
+            self.context.replace_status(&changed).await?;
+            return Ok(Done::Wrote);
+        }
+        let advance = Advance {
+            to: IncidentState::Refused,
+            message,
+        };
+        self.advance(&changed, &advance).await
     }
 
     async fn advance(&self, incident: &QualityIncident, advance: &Advance) -> Result<Done, CallError> {
@@ -367,6 +422,7 @@ fn event(state: IncidentState) -> Option<(bool, &'static str)> {
         IncidentState::AwaitingApproval => Some((true, "RollbackPrepared")),
         IncidentState::NoSafeTarget => Some((true, "NoSafeTarget")),
         IncidentState::Halted => Some((true, "RollbackHalted")),
+        IncidentState::Refused => Some((true, "RollbackDenied")),
         IncidentState::RollingBack => Some((false, "RolledBack")),
         IncidentState::Recovered => Some((false, "Recovered")),
         IncidentState::Ineffective => Some((true, "RollbackIneffective")),

@@ -17,7 +17,7 @@ use crate::{
     core::{
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
-        plan::{Candidate, NewIncident, OpenIncident, Release, RunOf},
+        plan::{Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
         policy::Policy,
         quarantine::Quarantined,
         words,
@@ -108,6 +108,7 @@ pub fn incident(
         Ok(candidate) => (Some(intent(candidate)), None),
         Err(reason) => (None, Some(reason.message())),
     };
+    let (from, to) = columns(&from_images, checkpoint.as_ref());
     let mut reason = match (verdict.trigger(new.trigger), &new.request) {
         (_, Some((_, reason))) => format!("a person asked for it: {reason}"),
         (Some(trigger), None) => words::sentence(trigger),
@@ -142,15 +143,8 @@ pub fn incident(
             // A request may be younger than the newest look.
             detected: time(verdict.at.max(new.onset)),
             reason,
-            from: from_images
-                .first()
-                .map(|image| incident::short(&image.image))
-                .unwrap_or_default(),
-            to: checkpoint
-                .as_ref()
-                .and_then(|checkpoint| checkpoint.images.first())
-                .map(|image| incident::short(&image.image))
-                .unwrap_or_default(),
+            from,
+            to,
             request: new.request.as_ref().map(|(id, _)| id.clone()),
             mlflow_run_id: found.run.map(str::to_owned),
             from_images,
@@ -216,6 +210,31 @@ fn from_images(gathered: &Gathered, digests: &[ContainerImage]) -> Vec<RunningIm
             }
         })
         .collect()
+}
+
+/// What the columns FROM and TO show: the first container, in the template's order, whose image the rollback changes.
+/// Where it changes none, or there is nowhere to go back to, the first container.
+fn columns(from: &[RunningImage], checkpoint: Option<&CheckpointIntent>) -> (String, String) {
+    let to = checkpoint
+        .map(|checkpoint| checkpoint.images.as_slice())
+        .unwrap_or_default();
+    let running = from
+        .iter()
+        .map(|image| (image.container.as_str(), image.image.as_str()));
+    if let Some(change) = incident::image_changes(running, to).first() {
+        return (incident::short(change.from), incident::short(change.to));
+    }
+    let first = from
+        .iter()
+        .find(|image| to.iter().any(|to| to.container == image.container));
+    let first = first.or(from.first());
+    let same = to
+        .iter()
+        .find(|to| first.is_some_and(|first| first.container == to.container));
+    (
+        first.map(|image| incident::short(&image.image)).unwrap_or_default(),
+        same.map(|image| incident::short(&image.image)).unwrap_or_default(),
+    )
 }
 
 fn intent(candidate: &Candidate) -> CheckpointIntent {
@@ -334,6 +353,10 @@ pub fn open(incident: &QualityIncident, candidates: &[Candidate]) -> OpenInciden
             .get(crate::api::APPROVE_ANNOTATION)
             .is_some_and(|value| value == "true"),
         escalated: crate::api::conditions::is_true(&status.conditions, "Escalated"),
+        refused: status.refusal.map(|refusal| Refused {
+            since: refusal.since.0.as_second(),
+            at: refusal.at.0.as_second(),
+        }),
     }
 }
 

@@ -17,14 +17,16 @@ use kube::{
 };
 
 use crate::{
-    api::{IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage},
+    api::{
+        CertifiedRelease, IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage,
+    },
     controllers::{
         build,
         context::{CallError, Context, call, post},
         events::{Told, tell},
         gather::Gathered,
         readiness::{self, Load, News, Tested},
-        release,
+        registered, release,
     },
     core::{
         incident::{self, ContainerImage},
@@ -223,7 +225,14 @@ pub async fn keep(
         } else {
             standing.may_be_registered
         };
-        let certify = runs && !kept_out && standing.settled && healthy && proven && due && !checkpoint.spec.revoked;
+        let may = runs && !kept_out && standing.settled && healthy && proven && !checkpoint.spec.revoked;
+        // A release under the same images is on record as good only once it has shown that itself.
+        let release = if may && (baked || rules.register_after.is_none()) {
+            unrecorded(context, checkpoint, gathered).await?
+        } else {
+            None
+        };
+        let certify = may && (due || release.is_some());
         let news = News {
             certified: certify.then_some(standing.at),
             load: standing.load.filter(|_| runs),
@@ -233,6 +242,7 @@ pub async fn keep(
             } else {
                 Vec::new()
             },
+            release,
             quarantine: quarantine.clone(),
         };
         wrote |= readiness::update(context, rules, checkpoint, &news, now).await?;
@@ -249,6 +259,19 @@ fn kept_out(quarantine: &[Quarantined], gathered: &Gathered, standing: &Standing
     let names = template.iter().map(|(_, image)| image);
     let mut images = names.chain(standing.running.iter().map(|running| &running.image));
     images.any(|image| find(quarantine, image).is_some())
+}
+
+/// The running release, if it is not among those that the checkpoint was certified in.
+async fn unrecorded(
+    context: &Context,
+    checkpoint: &RollbackCheckpoint,
+    gathered: &Gathered,
+) -> Result<Option<CertifiedRelease>, CallError> {
+    let mut releases = checkpoint.status.iter().flat_map(|status| &status.releases);
+    if releases.any(|known| Some(&known.uid) == gathered.newest.uid().as_ref()) {
+        return Ok(None);
+    }
+    registered::certified(context, &gathered.newest).await
 }
 
 /// How the running release names the images of the checkpoint that it is, where it names them otherwise.

@@ -8,7 +8,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use crate::{
     api::{
         BREAK_GLASS_ANNOTATION, GateMode, GateState, GateStatus, QualityIncident, QualityPolicy, QualityPolicyStatus,
-        QuarantinedImage, RELEASE_ANNOTATION, ReleaseAnswer, ReleasedImage, WayBack, WayBackImage,
+        QuarantinedImage, RELEASE_ANNOTATION, RegisteredTemplate, ReleaseAnswer, ReleasedImage, WayBack, WayBackImage,
         conditions::{self, Status},
     },
     controllers::{
@@ -16,10 +16,11 @@ use crate::{
         context::{CallError, Context, Written},
         events::{Told, tell},
         gather::Gathered,
+        registered,
     },
     core::{
         gate::{self, Decision, Gate, Reason},
-        incident::{digest, short},
+        incident::{digest, image_changes, short},
         judge::Verdict,
         plan::{self, Candidate, Observed},
         quarantine::{self, Quarantined, Release, TakenAway},
@@ -29,6 +30,8 @@ use crate::{
 
 /// How many checkpoints are named that a person may go back to.
 const MOST_WAYS: usize = 5;
+/// The templates in a policy's status, bytes of JSON in all: the whole object must stay far below what etcd takes.
+const MOST_TEMPLATE_BYTES: usize = 512 * 1_024;
 /// A longer annotation is none of ours.
 const MOST_BYTES: usize = 1_024;
 
@@ -64,7 +67,7 @@ pub async fn keep(
     {
         let way_back = match reason.gate() {
             Gate::Open => Vec::new(),
-            Gate::Closed => ways_back(seen),
+            Gate::Closed => ways_back(context, seen, before.gate.as_ref()).await,
         };
         stand(&mut status, policy.metadata.generation, reason, message, now);
         if let Some(gate) = &mut status.gate {
@@ -178,39 +181,54 @@ fn stand(status: &mut QualityPolicyStatus, generation: Option<i64>, reason: Reas
     });
 }
 
-/// Checkpoints that may be used and do not run, the newest first.
-fn ways_back(seen: &Seen<'_>) -> Vec<WayBack> {
-    let mut usable: Vec<&Candidate> = seen
-        .observed
-        .candidates
-        .iter()
-        .filter(|candidate| candidate.usable.is_ok() && !plan::runs(seen.observed, candidate))
-        .collect();
+/// Checkpoints that may be used, the newest first. One whose images run is a way back where it was certified with other
+/// templates than the one that runs.
+async fn ways_back(context: &Context, seen: &Seen<'_>, before: Option<&GateStatus>) -> Vec<WayBack> {
+    let mut usable: Vec<&Candidate> = seen.observed.candidates.iter().collect();
+    usable.retain(|candidate| candidate.usable.is_ok());
     usable.sort_by(|a, b| b.certified.cmp(&a.certified).then_with(|| b.name.cmp(&a.name)));
-    usable
-        .into_iter()
-        .take(MOST_WAYS)
-        .map(|candidate| {
-            let mut checkpoints = seen.gathered.checkpoints.iter();
-            let checkpoint = checkpoints.find(|checkpoint| checkpoint.uid().as_deref() == Some(&candidate.uid));
-            let named = checkpoint.and_then(|checkpoint| checkpoint.status.as_ref());
-            let named = named
-                .map(|status| status.template_images.as_slice())
-                .unwrap_or_default();
-            let image = |image: &crate::api::ContainerImage| WayBackImage {
-                container: image.container.clone(),
-                image: image.image.clone(),
-                named: named
-                    .iter()
-                    .find(|known| known.container == image.container)
-                    .map(|known| known.image.clone()),
-            };
-            WayBack {
-                checkpoint: candidate.name.clone(),
-                images: candidate.images.iter().map(image).collect(),
-            }
-        })
-        .collect()
+    let known: Vec<&RegisteredTemplate> = before
+        .iter()
+        .flat_map(|gate| &gate.way_back)
+        .flat_map(|way| &way.templates)
+        .collect();
+    let (mut ways, mut room) = (Vec::new(), MOST_TEMPLATE_BYTES);
+    for candidate in usable {
+        let mut checkpoints = seen.gathered.checkpoints.iter();
+        let checkpoint = checkpoints.find(|checkpoint| checkpoint.uid().as_deref() == Some(&candidate.uid));
+        let status = checkpoint
+            .and_then(|checkpoint| checkpoint.status.clone())
+            .unwrap_or_default();
+        let image = |image: &crate::api::ContainerImage| WayBackImage {
+            container: image.container.clone(),
+            image: image.image.clone(),
+            named: status
+                .template_images
+                .iter()
+                .find(|known| known.container == image.container)
+                .map(|known| known.image.clone()),
+        };
+        let mut templates = registered::templates(context, &seen.gathered.deployment, &status.releases, &known).await;
+        templates.retain(|known| Some(&known.uid) != seen.gathered.newest.uid().as_ref());
+        templates.retain(|known| {
+            let bytes = known.template.to_string().len();
+            let fits = bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
+        });
+        if templates.is_empty() && plan::runs(seen.observed, candidate) {
+            continue;
+        }
+        ways.push(WayBack {
+            checkpoint: candidate.name.clone(),
+            images: candidate.images.iter().map(image).collect(),
+            templates,
+        });
+        if ways.len() == MOST_WAYS {
+            break;
+        }
+    }
+    ways
 }
 
 /// What the rollbacks took away: of each container that the checkpoint brought back, the image before, where it was
@@ -227,10 +245,17 @@ fn taken_away(incidents: &[QualityIncident]) -> Vec<TakenAway> {
             .find(|trigger| trigger.name == incident.spec.trigger.name());
         let words = incident.spec.trigger.words();
         let reason = shown.map_or_else(|| words.to_owned(), |trigger| format!("{words} {}", trigger.value));
-        let replaced = incident.spec.from_images.iter().filter(|from| {
-            let to = checkpoint.images.iter().find(|to| to.container == from.container);
-            to.is_some_and(|to| to.image != from.image && (to.digest().is_none() || to.digest() != digest(&from.image)))
-        });
+        let from = incident.spec.from_images.iter();
+        let changes = image_changes(
+            from.map(|image| (image.container.as_str(), image.image.as_str())),
+            &checkpoint.images,
+        );
+        let is_changed = |container: &str| changes.iter().any(|change| change.container == container);
+        let replaced = incident
+            .spec
+            .from_images
+            .iter()
+            .filter(|from| is_changed(&from.container));
         let entries = replaced.map(|from| Quarantined {
             image: from.named.as_ref().unwrap_or(&from.image).clone(),
             digest: digest(&from.image).map(str::to_owned),

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
-        RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
+        CertifiedRelease, RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
         conditions::{self, Status},
     },
     controllers::{
@@ -45,6 +45,9 @@ pub struct Tested {
     pub by: String,
 }
 
+/// The releases of a checkpoint that are kept, the newest ones.
+const MOST_RELEASES: usize = 3;
+
 /// What is new about a checkpoint.
 #[derive(Default)]
 pub struct News {
@@ -56,6 +59,8 @@ pub struct News {
     pub tested: Option<Tested>,
     /// Its images as the running release names them, where that is not by their digests.
     pub named: Vec<RunningImage>,
+    /// The release in which it was certified, where that is not on record yet.
+    pub release: Option<CertifiedRelease>,
     /// What rollbacks took away.
     pub quarantine: Vec<Quarantined>,
 }
@@ -139,6 +144,11 @@ fn renewed(
     }
     if !news.named.is_empty() {
         status.template_images.clone_from(&news.named);
+    }
+    if let Some(release) = &news.release {
+        status.releases.push(release.clone());
+        let surplus = status.releases.len().saturating_sub(MOST_RELEASES);
+        status.releases.drain(..surplus);
     }
     if let Some(at) = seen.hashed_at {
         status.artifacts_hashed_at = Some(build::time(at));

@@ -239,7 +239,9 @@ async fn judge_and_act(
         worse_than_beside: judged.worse_than_beside(),
         now,
     };
-    let mut wrote = act.apply(&plan).await? == Done::Wrote;
+    // An act that failed must not hide what is known: status and report are written all the same.
+    let acted = act.apply(&plan).await;
+    let mut wrote = acted.as_ref().is_ok_and(|done| *done == Done::Wrote);
     if !wrote {
         let standing = checkpoints::Standing {
             running: &judged.running,
@@ -272,6 +274,7 @@ async fn judge_and_act(
         now,
     );
     wrote |= status::update(context, policy, gathered, judged, &found, &scheduled, now).await?;
+    acted?;
     Ok(wrote)
 }
 

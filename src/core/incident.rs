@@ -91,6 +91,8 @@ pub enum IncidentState {
     NoSafeTarget,
     /// A rollback of this Deployment happened within the cooldown: a person must decide.
     Halted,
+    /// The API server refuses the rollback's write. It is tried again, at least each minute.
+    Refused,
     /// The Deployment was changed; the checkpoint's pods come up.
     RollingBack,
     /// The checkpoint runs; its SLOs are being judged.
@@ -119,6 +121,7 @@ impl IncidentState {
             Self::AwaitingApproval => "AwaitingApproval",
             Self::NoSafeTarget => "NoSafeTarget",
             Self::Halted => "Halted",
+            Self::Refused => "Refused",
             Self::RollingBack => "RollingBack",
             Self::Verifying => "Verifying",
             Self::Recovered => "Recovered",
@@ -167,7 +170,68 @@ pub fn digest(image: &str) -> Option<&str> {
     (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(digest)
 }
 
+/// One container's image before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageChange<'a> {
+    /// The container's name.
+    pub container: &'a str,
+    /// Its image before.
+    pub from: &'a str,
+    /// Its image after.
+    pub to: &'a str,
+}
+
+/// The containers (name and image, in the pod template's order) that get another image by `to`, paired by their names
+/// and never by their places in a list. The same digest under another name is the same image.
+pub fn image_changes<'a>(
+    from: impl IntoIterator<Item = (&'a str, &'a str)>,
+    to: &'a [ContainerImage],
+) -> Vec<ImageChange<'a>> {
+    let change = |(container, from): (&'a str, &'a str)| {
+        let to = to.iter().find(|to| to.container == container)?;
+        let same = to.image == from || to.digest().is_some() && to.digest() == digest(from);
+        (!same).then_some(ImageChange {
+            container,
+            from,
+            to: &to.image,
+        })
+    };
+    from.into_iter().filter_map(change).collect()
+}
+
 /// A short form for columns and sentences: `sha256:9be1…`, or the reference itself when it has no digest.
 pub fn short(image: &str) -> String {
     digest(image).map_or_else(|| image.to_owned(), |digest| format!("{}…", &digest[..11]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_paired_by_container_in_the_templates_order_and_a_digest_tells_which_are_the_same() {
+        let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64));
+        let image = |container: &str, digit| ContainerImage {
+            container: container.to_owned(),
+            image: format!("repo/{container}@{}", digest(digit)),
+        };
+        // As a checkpoint is stored: by name.
+        let to = [image("adapter", 'a'), image("model", 'b'), image("zipkin", 'c')];
+        let mirrored = format!("mirror/model@{}", digest('b'));
+        let from = [
+            ("zipkin", "repo/zipkin:v2"),
+            ("model", mirrored.as_str()),
+            ("other", "x:1"),
+            ("adapter", "a:2"),
+        ];
+        let changes = image_changes(from, &to);
+        let told: Vec<(&str, &str, &str)> = changes.iter().map(|c| (c.container, c.from, c.to)).collect();
+        assert_eq!(
+            told,
+            [
+                ("zipkin", "repo/zipkin:v2", to[2].image.as_str()),
+                ("adapter", "a:2", to[0].image.as_str()),
+            ]
+        );
+    }
 }

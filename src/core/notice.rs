@@ -150,6 +150,8 @@ pub fn of_incident(route: &Route, incident: IncidentFacts, told: &[Told], now: i
     let happened: Vec<Kind> = [
         (!incident.requested, Kind::Breach),
         (incident.rolled_back, Kind::RolledBack),
+        // Until the API server lets it in, there is no rollback.
+        (incident.state == IncidentState::Refused, Kind::AtRisk),
         (sustained, Kind::Sustained),
     ]
     .into_iter()

@@ -81,6 +81,27 @@ pub struct OpenIncident {
     pub approved: bool,
     /// It was escalated.
     pub escalated: bool,
+    /// When the API server refused the rollback's write, if it did.
+    pub refused: Option<Refused>,
+}
+
+/// When a rollback's write was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The first time, unix seconds.
+    pub since: i64,
+    /// The last time, unix seconds.
+    pub at: i64,
+}
+
+/// A refused rollback is tried again after as long as it has been refused for, between these two. Seconds.
+const RETRY_AFTER: (i64, i64) = (2, 60);
+
+impl Refused {
+    fn is_due(self, now: i64) -> bool {
+        let (least, most) = RETRY_AFTER;
+        now - self.at >= (self.at - self.since).clamp(least, most)
+    }
 }
 
 /// Why nothing is to be done.
@@ -240,20 +261,34 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
     // The PATCH may have gone through without the status that says so: the annotation is written with it.
     let patched = is_ours(observed, incident);
     match incident.state {
-        S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if patched => {
+        S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted | S::Refused if patched => {
             advance(S::RollingBack, "the Deployment has the checkpoint's images")
         }
-        S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if !same_release => advance(
-            S::Superseded,
-            "the Deployment has a newer template: it is left alone and judged by itself",
-        ),
+        S::Open | S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted | S::Refused if !same_release => {
+            advance(
+                S::Superseded,
+                "the Deployment has a newer template: it is left alone and judged by itself",
+            )
+        }
         S::Open if incident.trigger == Trigger::Requested => request::decide(policy, observed, incident),
         S::Open => decide(policy, verdict, observed, incident),
         S::AwaitingApproval | S::Halted if incident.approved => approved(policy, verdict, incident),
-        S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted if incident.trigger == Trigger::Requested => {
+        // What was decided once is decided anew on what there is now.
+        S::Refused if incident.refused.is_none_or(|refused| refused.is_due(observed.now)) => {
+            if incident.approved {
+                approved(policy, verdict, incident)
+            } else if incident.trigger == Trigger::Requested {
+                request::decide(policy, observed, incident)
+            } else {
+                decide(policy, verdict, observed, incident)
+            }
+        }
+        S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted | S::Refused
+            if incident.trigger == Trigger::Requested =>
+        {
             request::expired(observed, incident).unwrap_or(Plan::Hold(Hold::AwaitingPerson))
         }
-        S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted => resolve(verdict, incident),
+        S::Observed | S::AwaitingApproval | S::NoSafeTarget | S::Halted | S::Refused => resolve(verdict, incident),
         S::RollingBack | S::Verifying | S::Ineffective if superseded(observed, incident) => advance(
             S::Superseded,
             "a newer template than the rollback's runs: it is left alone and judged by itself",

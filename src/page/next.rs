@@ -113,6 +113,12 @@ fn of_incident(incident: &QualityIncident) -> (String, String) {
             format!("{name}: the checkpoint breaches too. Look at what both releases depend on."),
             format!("kubectl describe deployment {deployment}"),
         ),
+        IncidentState::Refused => (
+            format!(
+                "{name}: the API server refuses the rollback, and it is tried again each minute. Mend what refuses it."
+            ),
+            format!("kubectl describe qualityincident {quoted}"),
+        ),
         IncidentState::Observed => (
             format!("{name}: the policy only observes. Ship a fix, or look at the evidence."),
             format!("kubectl describe qualityincident {quoted}"),

@@ -8,7 +8,7 @@ const YELLOW: &str = "\u{1b}[33m";
 const PLAIN: &str = "\u{1b}[0m";
 
 /// Words that have a colour; a longer one comes before a shorter one that it begins with.
-const WORDS: [(&str, &str); 22] = [
+const WORDS: [(&str, &str); 23] = [
     ("HEALTHY", GREEN),
     ("PASSING", GREEN),
     ("READY", GREEN),
@@ -28,6 +28,7 @@ const WORDS: [(&str, &str); 22] = [
     ("FAILING", RED),
     ("Halted", RED),
     ("NoSafeTarget", RED),
+    ("Refused", RED),
     ("Ineffective", RED),
     ("Failed", RED),
     ("False", RED),

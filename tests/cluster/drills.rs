@@ -1,6 +1,7 @@
 //! The way back is rehearsed: on a shadow beside the service, or in place where that is allowed. Whatever happens, the
 //! record is all that is left.
 
+mod forged;
 mod in_place;
 mod schedule;
 

@@ -5,6 +5,7 @@ mod author;
 mod hold;
 mod operated;
 mod quarantine;
+mod registered;
 mod restraint;
 
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod checkpoints;
+mod containers;
 mod drills;
 mod evidence;
 mod gate;
@@ -18,6 +19,7 @@ mod page;
 mod plugin;
 mod presets;
 mod refusals;
+mod refused;
 mod requests;
 mod restarts;
 mod rollback;

@@ -1,6 +1,6 @@
 //! Whoever must know is told, once, whatever is down or killed meanwhile; and nobody waits for a receiver.
 
-mod capture;
+pub mod capture;
 mod delivery;
 
 use std::{

@@ -55,7 +55,8 @@ impl UnderWay {
     }
 
     fn forget_all_but(&self, known: impl Fn(&str) -> bool) {
-        self.lock().retain(|uid, (_, since)| known(uid) || since.elapsed() < REMEMBERED);
+        self.lock()
+            .retain(|uid, (_, since)| known(uid) || since.elapsed() < REMEMBERED);
     }
 
     fn find(&self, uid: &str) -> Option<RecoveryDrill> {
@@ -97,8 +98,12 @@ impl Sweeper {
         let marked = self.marked();
         let stands: HashSet<(String, String)> = marked.iter().map(|deployment| told(deployment)).collect();
         self.reported.retain(|known| stands.contains(known));
-        let marks: HashSet<String> = stands.iter().filter_map(|(_, text)| Some(Mark::read(text)?.uid)).collect();
-        self.under_way.forget_all_but(|uid| self.is_driven(uid) || marks.contains(uid));
+        let marks: HashSet<String> = stands
+            .iter()
+            .filter_map(|(_, text)| Some(Mark::read(text)?.uid))
+            .collect();
+        self.under_way
+            .forget_all_but(|uid| self.is_driven(uid) || marks.contains(uid));
         for deployment in marked {
             if let Err(error) = self.undo(&deployment).await {
                 not_yet(&deployment, &error);

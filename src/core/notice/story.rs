@@ -216,7 +216,8 @@ pub fn incident(place: Place, incident: &Incident, kind: Kind, questions: &[Stri
             .escalated
             .as_ref()
             .map_or_else(|| short.to_owned(), |(_, text)| text.clone()),
-        Kind::Breach | Kind::AtRisk | Kind::DrillFailed => short.to_owned(),
+        Kind::AtRisk => format!("the API server refuses the rollback: {short}"),
+        Kind::Breach | Kind::DrillFailed => short.to_owned(),
     };
     let mut facts = vec![
         (
@@ -276,7 +277,7 @@ fn done(incident: &Incident) -> String {
     let message = &incident.message;
     match incident.state {
         IncidentState::Open => format!("nothing yet; the rollback would go to {}", target(incident)),
-        IncidentState::Observed | IncidentState::NoSafeTarget | IncidentState::Halted => {
+        IncidentState::Observed | IncidentState::NoSafeTarget | IncidentState::Halted | IncidentState::Refused => {
             format!("nothing was changed: {message}")
         }
         IncidentState::AwaitingApproval => {
@@ -305,6 +306,10 @@ fn next(place: &Place, incident: &Incident) -> Vec<String> {
         IncidentState::AwaitingApproval | IncidentState::Halted => vec![approve, fix],
         IncidentState::NoSafeTarget => {
             vec![format!("kubectl get rollbackcheckpoints -n {namespace}"), fix]
+        }
+        // What refuses it must be mended first; it would refuse a person's change as well.
+        IncidentState::Refused => {
+            vec!["kubectl get validatingadmissionpolicies,validatingwebhookconfigurations".to_owned()]
         }
         IncidentState::Observed => vec![fix],
         IncidentState::Ineffective => vec![

@@ -155,11 +155,17 @@ fn in_place_of(observed: &Observed, incident: &OpenIncident, target: &Candidate)
     let name = &incident.name;
     let waits = match incident.state {
         S::Open | S::RollingBack | S::Verifying => false,
-        S::AwaitingApproval | S::Halted => {
+        S::AwaitingApproval | S::Halted | S::Refused => {
             let prepared = incident
                 .target
                 .as_ref()
                 .is_some_and(|prepared| prepared.uid == target.uid);
+            if prepared && incident.state == S::Refused {
+                return Err(format!(
+                    "incident {name} tries this very rollback, and the API server refuses it: `kubectl describe \
+                     qualityincident {name}` says why"
+                ));
+            }
             if prepared && incident.severity == Severity::Rollback {
                 return Err(format!(
                     "incident {name} has this rollback prepared: `kubectl quality approve {name}` lets it go ahead"

@@ -116,6 +116,7 @@ fn incident(state: IncidentState) -> OpenIncident {
         rolled_out: None,
         approved: false,
         escalated: false,
+        refused: None,
     }
 }
 

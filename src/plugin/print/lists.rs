@@ -5,7 +5,10 @@ use kube::ResourceExt;
 use super::table::{Table, or_dash};
 use crate::{
     api::{QualityIncident, QualityReportSnapshot, RollbackCheckpoint},
-    core::{incident::short, words::UNKNOWN},
+    core::{
+        incident::{ContainerImage, short},
+        words::UNKNOWN,
+    },
 };
 
 /// Incidents, newest first.
@@ -37,19 +40,33 @@ pub fn checkpoints(checkpoints: &[RollbackCheckpoint], all_namespaces: bool) -> 
     for checkpoint in checkpoints {
         let status = checkpoint.status.clone().unwrap_or_default();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-        let image = checkpoint.spec.images.first();
         table.row(
             checkpoint.namespace().filter(|_| all_namespaces),
             vec![
                 checkpoint.name_any(),
                 checkpoint.spec.target_ref.name.clone(),
-                image.map_or_else(|| UNKNOWN.to_owned(), |image| short(&image.image)),
+                digests(&checkpoint.spec.images),
                 ready.map_or_else(|| UNKNOWN.to_owned(), |ready| ready.status.clone()),
                 ready.map_or_else(|| UNKNOWN.to_owned(), |ready| ready.message.clone()),
             ],
         );
     }
     table.text("No checkpoint: a release is registered once it has been healthy for a while.\n")
+}
+
+/// The digest of the one container, or each container's by its name.
+fn digests(images: &[ContainerImage]) -> String {
+    match images {
+        [] => UNKNOWN.to_owned(),
+        [only] => short(&only.image),
+        several => {
+            let named: Vec<String> = several
+                .iter()
+                .map(|image| format!("{} {}", image.container, short(&image.image)))
+                .collect();
+            named.join(", ")
+        }
+    }
 }
 
 /// The snapshots of one policy's report, in the order given.

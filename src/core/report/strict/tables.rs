@@ -474,6 +474,7 @@ fn action(past: &Past) -> &'static str {
         (IncidentState::AwaitingApproval, _) => "rollback prepared",
         (IncidentState::NoSafeTarget, _) => "none: no safe checkpoint",
         (IncidentState::Halted, _) => "none: halted within the cooldown",
+        (IncidentState::Refused, _) => "none: refused by the API server",
         (IncidentState::Superseded, _) => "none: a newer change came first",
         (IncidentState::Resolved, Severity::Alert) => "alerted",
         (IncidentState::Resolved, Severity::Rollback) => "none: it ended by itself",

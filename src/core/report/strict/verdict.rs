@@ -125,6 +125,10 @@ fn actions(full: &Full<'_>) -> Vec<String> {
                 "{}: look at what both releases depend on: the checkpoint breaches too",
                 past.name
             ),
+            IncidentState::Refused => format!(
+                "{}: mend what refuses the rollback; it is tried again each minute",
+                past.name
+            ),
             IncidentState::Observed => format!("{}: ship a fix; the policy only observes", past.name),
             _ => format!("follow {} until it is closed", past.name),
         });

@@ -18,7 +18,7 @@ use std::{process::ExitCode, sync::Arc, time::Instant};
 use bed::Endpoints;
 use clap::Parser;
 use plan::{Plan, Ran, run_all};
-use seeded::Bug;
+use seeded::{Bug, Workshop};
 use stage::StageError;
 use suites::{
     Choice,
@@ -141,16 +141,21 @@ async fn prove(
     oracles: &[Arc<Oracle>],
 ) -> Result<bool, StageError> {
     let mut bugs = seeded::bugs()?;
-    bugs.retain(|bug| wanted.names(&bug.name) && choice.wants(&bug.suite));
+    bugs.retain(|bug| wanted.names(&bug.name) && choice.wants(bug.suite()));
     if bugs.is_empty() {
         return Err(StageError::Unexpected("no bug is named so".to_owned()));
     }
-    let workshop = seeded::Workshop::set_up()?;
+    let workshop = Workshop::set_up()?;
+    let (tested, bugs): (Vec<Bug>, Vec<Bug>) = bugs.into_iter().partition(|bug| bug.test.is_some());
+    let tests_caught_all = prove_by_tests(&tested, &workshop, endpoints)?;
+    if bugs.is_empty() {
+        return Ok(tests_caught_all);
+    }
     let plan = |bug: &Bug| {
-        let named = |plan: &Plan| plan.suite == bug.suite && plan.name.contains(&bug.plan);
+        let named = |plan: &Plan| plan.suite == bug.suite() && plan.name.contains(&bug.plan);
         let found = choice.plans(oracles).into_iter().find(named);
         let name = format!("promise {}: {}", bug.promise, bug.name);
-        let missing = || format!("bug `{}`: no plan of {} is named {}", bug.name, bug.suite, bug.plan);
+        let missing = || format!("bug `{}`: no plan of {} is named {}", bug.name, bug.suite(), bug.plan);
         found
             .map(|plan| Plan { name, ..plan })
             .ok_or_else(|| StageError::Unexpected(missing()))
@@ -194,7 +199,24 @@ async fn prove(
     for name in &unbuilt {
         println!("not built: {name}");
     }
-    Ok(missed.is_empty() && unbuilt.is_empty())
+    Ok(missed.is_empty() && unbuilt.is_empty() && tests_caught_all)
+}
+
+/// As [`prove`], for bugs that a test of the control plane must catch; whether each was caught.
+fn prove_by_tests(bugs: &[Bug], workshop: &Workshop, endpoints: &Endpoints) -> Result<bool, StageError> {
+    let mut caught = 0;
+    for bug in bugs {
+        let Some(test) = &bug.test else { continue };
+        let program = tokio::task::block_in_place(|| workshop.build(bug))?;
+        let is_caught = tokio::task::block_in_place(|| seeded::fails(endpoints, test, &program))?;
+        caught += usize::from(is_caught);
+        let verdict = if is_caught { "caught" } else { "missed" };
+        println!("{verdict}: promise {}: {}, by {test}", bug.promise, bug.name);
+    }
+    if !bugs.is_empty() {
+        println!("{} bugs on purpose, {caught} caught by tests", bugs.len());
+    }
+    Ok(caught == bugs.len())
 }
 
 async fn oracles(endpoints: &Endpoints) -> Result<Vec<Arc<Oracle>>, StageError> {

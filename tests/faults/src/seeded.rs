@@ -22,9 +22,14 @@ pub struct Bug {
     /// The promise that it breaks, by its number.
     pub promise: u8,
     /// The part of the harness that must catch it.
+    #[serde(default)]
     pub suite: String,
     /// The first of its plans whose name contains this.
+    #[serde(default)]
     pub plan: String,
+    /// In place of a plan, the test of `tests/cluster` that must catch it.
+    #[serde(default)]
+    pub test: Option<String>,
     /// What is changed.
     pub edits: Vec<Edit>,
 }
@@ -54,7 +59,15 @@ pub fn bugs() -> Result<Vec<Bug>, StageError> {
     serde_saphyr::from_str(text).map_err(|error| StageError::Unexpected(format!("bugs.yaml: {error}")))
 }
 
+/// The part of the harness that bugs belong to which a test must catch.
+const TESTS: &str = "tests";
+
 impl Bug {
+    /// The part of the harness that it belongs to.
+    pub fn suite(&self) -> &str {
+        if self.test.is_some() { TESTS } else { &self.suite }
+    }
+
     /// The files with the bug in them, by their paths in the project's folder.
     pub fn planted(&self) -> Result<BTreeMap<&str, String>, StageError> {
         let mut planted: BTreeMap<&str, String> = BTreeMap::new();
@@ -97,6 +110,37 @@ pub fn installed(endpoints: &Endpoints, bug: &Bug, with_it: bool) -> Result<(), 
     // The API server's watch of its policies follows.
     std::thread::sleep(std::time::Duration::from_secs(10));
     Ok(())
+}
+
+/// Runs a test of the control plane with this operator: true if it fails. A test that does not exist shows nothing.
+pub fn fails(endpoints: &Endpoints, test: &str, program: &Path) -> Result<bool, StageError> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "test",
+        "--quiet",
+        "--workspace",
+        "--test",
+        "cluster",
+        "--",
+        "--exact",
+        "--include-ignored",
+        test,
+    ]);
+    cargo
+        .current_dir(stage::install::project())
+        .env(stage::PROGRAM_VARIABLE, program);
+    let output = cargo.output().map_err(StageError::io(format!("run {cargo:?}")))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let log = endpoints.work_folder.join("caught.log");
+    write(&log, &[output.stdout.as_slice(), &output.stderr].concat())?;
+    match (text.contains("1 passed; 0 failed"), text.contains("0 passed; 1 failed")) {
+        (true, false) => Ok(false),
+        (false, true) => Ok(true),
+        _ => Err(StageError::Unexpected(format!(
+            "test {test} did not run, see {}",
+            log.display()
+        ))),
+    }
 }
 
 /// A copy of the tree, to be built with bugs in it.
@@ -208,7 +252,7 @@ mod tests {
             for (file, text) in bug.planted().unwrap() {
                 assert_ne!(text, original(file).unwrap(), "{}", bug.name);
             }
-            assert!((1..=24).contains(&bug.promise), "{}", bug.name);
+            assert!((1..=35).contains(&bug.promise), "{}", bug.name);
             assert!(names.insert(bug.name.clone()), "{} twice", bug.name);
         }
     }
@@ -224,6 +268,24 @@ mod tests {
                 .lines()
                 .any(|line| line.starts_with(&row) && line.contains(&bug.name));
             assert!(told, "{}", bug.name);
+        }
+    }
+
+    #[test]
+    fn every_test_that_must_catch_a_bug_stands_in_the_suite_and_the_bug_is_in_the_program() {
+        for bug in bugs().unwrap() {
+            let Some(test) = &bug.test else { continue };
+            assert!(
+                !bug.is_installed(),
+                "{}: the suite installs what it should be",
+                bug.name
+            );
+            let (module, name) = test.rsplit_once("::").unwrap();
+            let file = format!("tests/cluster/{}.rs", module.replace("::", "/"));
+            assert!(
+                original(&file).unwrap().contains(&format!("async fn {name}()")),
+                "{test}"
+            );
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod tracking;
 
 pub use install::install;
 pub use layout::Layout;
-pub use operator::{Operator, OperatorOptions};
+pub use operator::{Operator, OperatorOptions, PROGRAM_VARIABLE};
 pub use proxy::Proxy;
 pub use real::Node;
 pub use script::{Behaviour, Service};

@@ -114,6 +114,7 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         warm_up: warm_up as i64,
         latency: latency(spec)?,
         error_rate: error_rate(spec)?,
+        errors_not_seen: String::new(),
         throughput: throughput(spec)?,
         gpu: gpu(spec)?,
         quality: quality(spec)?,
@@ -159,7 +160,9 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
 
 /// What no metric is named for is not judged: no failures seen is not the same as none counted.
 fn measurable(mut policy: Policy, metrics: &Metrics) -> Policy {
-    let measured = MetricSet::new(metrics.preset, metrics.custom.as_ref()).measured();
+    let set = MetricSet::new(metrics.preset, metrics.custom.as_ref());
+    let measured = set.measured();
+    policy.errors_not_seen = set.errors_not_seen(metrics.preset);
     policy.error_rate = policy.error_rate.filter(|_| measured.errors);
     policy.latency = policy.latency.filter(|_| measured.latency);
     policy.throughput = policy.throughput.filter(|_| measured.requests);

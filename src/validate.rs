@@ -119,11 +119,7 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         gpu: gpu(spec)?,
         quality: quality(spec)?,
         roll_back_on_blind: judgement.on_blind == OnBlind::Rollback,
-        mode: match spec.rollback.mode {
-            RollbackMode::Automatic => Mode::Automatic,
-            RollbackMode::Prepare => Mode::Prepare,
-            RollbackMode::Observe => Mode::Observe,
-        },
+        mode: mode(spec.rollback.mode),
         cooldown: span(&spec.rollback.cooldown, "rollback.cooldown", 30.0 * DAY)?,
         allow_previous: spec.rollback.allow_previous,
         checkpoint_max_age: span(&checkpoints.max_age, "checkpoints.maxAge", 365.0 * DAY)?,
@@ -156,6 +152,14 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         });
     }
     Ok(policy)
+}
+
+fn mode(mode: RollbackMode) -> Mode {
+    match mode {
+        RollbackMode::Automatic => Mode::Automatic,
+        RollbackMode::Prepare => Mode::Prepare,
+        RollbackMode::Observe => Mode::Observe,
+    }
 }
 
 /// What no metric is named for is not judged: no failures seen is not the same as none counted.

@@ -179,7 +179,7 @@ impl Differ {
             .filter(|_| whole(Metric::Requests) && whole(Metric::Errors))
         {
             self.errors_seen |= counters.errors_seen || counters.errors.is_some_and(|failed| failed > 0.0);
-            totals.requested |= requests > 0.0;
+            totals.requested += usize::from(requests > 0.0);
             marks.add_counts(requests, counters.errors, reader, totals);
         }
         if whole(Metric::Latency) && !counters.latency.is_empty() {
@@ -320,8 +320,8 @@ struct Totals {
     others: usize,
     errors: Counts,
     counted: usize,
-    /// Some pod has had requests.
-    requested: bool,
+    /// Pods that have had requests.
+    requested: usize,
     /// Seconds between the samples that were counted, summed over the pods.
     pod_seconds: f64,
     newcomer: bool,
@@ -392,7 +392,7 @@ impl Totals {
             Err(failure.unwrap_or_else(|| missing(Metric::Requests)))
         };
         // Of no requests none failed.
-        let is_told = errors_seen || !self.requested;
+        let is_told = errors_seen || self.requested == 0;
         let errors = counted.and_then(|counts| is_told.then_some(counts).ok_or(Unknown::ErrorsNotSeen));
         let own = self.fresh.min(expected);
         let gauge = |values: &Vec<f64>, metric| {

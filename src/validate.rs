@@ -114,15 +114,12 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         warm_up: warm_up as i64,
         latency: latency(spec)?,
         error_rate: error_rate(spec)?,
+        errors_not_seen: String::new(),
         throughput: throughput(spec)?,
         gpu: gpu(spec)?,
         quality: quality(spec)?,
         roll_back_on_blind: judgement.on_blind == OnBlind::Rollback,
-        mode: match spec.rollback.mode {
-            RollbackMode::Automatic => Mode::Automatic,
-            RollbackMode::Prepare => Mode::Prepare,
-            RollbackMode::Observe => Mode::Observe,
-        },
+        mode: mode(spec.rollback.mode),
         cooldown: span(&spec.rollback.cooldown, "rollback.cooldown", 30.0 * DAY)?,
         allow_previous: spec.rollback.allow_previous,
         checkpoint_max_age: span(&checkpoints.max_age, "checkpoints.maxAge", 365.0 * DAY)?,
@@ -157,9 +154,19 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
     Ok(policy)
 }
 
+fn mode(mode: RollbackMode) -> Mode {
+    match mode {
+        RollbackMode::Automatic => Mode::Automatic,
+        RollbackMode::Prepare => Mode::Prepare,
+        RollbackMode::Observe => Mode::Observe,
+    }
+}
+
 /// What no metric is named for is not judged: no failures seen is not the same as none counted.
 fn measurable(mut policy: Policy, metrics: &Metrics) -> Policy {
-    let measured = MetricSet::new(metrics.preset, metrics.custom.as_ref()).measured();
+    let set = MetricSet::new(metrics.preset, metrics.custom.as_ref());
+    let measured = set.measured();
+    policy.errors_not_seen = set.errors_not_seen(metrics.preset);
     policy.error_rate = policy.error_rate.filter(|_| measured.errors);
     policy.latency = policy.latency.filter(|_| measured.latency);
     policy.throughput = policy.throughput.filter(|_| measured.requests);

@@ -40,7 +40,7 @@ pub enum Preset {
     Vllm,
     /// NVIDIA Triton: `nv_inference_request_success` and `_failure`, `nv_inference_pending_request_count`; latency from `nv_inference_first_response_histogram_ms`, with `--metrics-config histogram_latencies=true`.
     Triton,
-    /// Hugging Face text-generation-inference: `tgi_request_success`, `tgi_request_failure{err}`, `tgi_request_duration`, `tgi_batch_current_size`, `tgi_queue_size`.
+    /// Hugging Face text-generation-inference: `tgi_request_success`, `tgi_request_failure{err}` (which comes with the first failure), `tgi_request_duration`, `tgi_batch_current_size`, `tgi_queue_size`.
     Tgi,
     /// KServe's Python model servers: `request_predict_seconds`. They count no failures and nothing in work: the error rate is not judged.
     Kserve,
@@ -51,7 +51,7 @@ pub enum Preset {
 }
 
 /// Metric names of the preset `custom`. What is left out is not judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomMetrics {
     /// A classic histogram of request durations, without `_bucket`.
@@ -66,6 +66,9 @@ pub struct CustomMetrics {
     /// A counter of the requests that failed: usually the same metric with a matcher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Selector>,
+    /// What it says that a pod shows its requests and nothing of `errors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors_when_absent: Option<WhenAbsent>,
     /// A gauge of the requests in work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<Selector>,
@@ -93,6 +96,16 @@ impl LatencyUnit {
             Self::Milliseconds => edge / 1e3,
         }
     }
+}
+
+/// What it says that a pod shows its requests, and neither the metric of `errors` nor its labels: `Unknown`, as without this field, or `Zero`, where the server creates that counter with its first failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WhenAbsent {
+    /// Nothing: the selector may be wrong.
+    #[default]
+    Unknown,
+    /// Nothing has failed yet.
+    Zero,
 }
 
 /// One metric, narrowed by label matchers. Never spliced into a query unescaped.

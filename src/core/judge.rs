@@ -142,8 +142,13 @@ impl Analysis {
         let usable = look.errors.is_ok() || look.latency.is_ok();
         // A source that does not answer says nothing about the release, and neither does a release without
         // pods: it is not blind for that.
-        let excused =
-            |unknown: &Unknown| matches!(unknown, Unknown::ProviderError | Unknown::Partial | Unknown::NoPods);
+        // Where requests are seen and failures are not, the policy is wrong and not the release.
+        let excused = |unknown: &Unknown| {
+            matches!(
+                unknown,
+                Unknown::ProviderError | Unknown::Partial | Unknown::NoPods | Unknown::ErrorsNotSeen
+            )
+        };
         let excused = look.errors.as_ref().is_err_and(excused) || look.latency.as_ref().is_err_and(excused);
         if usable || excused {
             self.last_usable = look.at;
@@ -206,6 +211,9 @@ impl Analysis {
                 .as_ref()
                 .map(|judge| judge.verdict(looks.clone().map(|look| (look.at, look.errors)))),
         );
+        for trigger in triggers.iter_mut().filter(|trigger| !trigger.counts_failures()) {
+            trigger.note.clone_from(&self.policy.errors_not_seen);
+        }
         triggers.extend(self.latency.as_ref().map(|judge| judge.verdict(&looks)));
         triggers.extend(self.throughput.as_ref().map(|judge| judge.verdict(looks.clone())));
         for (judge, pick) in [

@@ -400,9 +400,19 @@ fn ended(verdict: &Verdict, incident: &OpenIncident) -> bool {
         }
 }
 
-/// A breach that was shown by evidence of a run does not end because that evidence cannot be read any more.
+/// A breach that was shown does not end because what showed it cannot be read any more: the evidence of a run, or a counter of
+/// failures that the policy does not name any more.
 fn may_end(verdict: &Verdict, incident: &OpenIncident) -> bool {
-    incident.trigger != Trigger::Compliance || verdict.compliance_is_known()
+    match incident.trigger {
+        Trigger::Compliance => verdict.compliance_is_known(),
+        Trigger::ErrorRate => verdict.errors_are_counted(),
+        Trigger::Latency
+        | Trigger::Throughput
+        | Trigger::GpuUtilization
+        | Trigger::GpuMemory
+        | Trigger::Blind
+        | Trigger::Requested => true,
+    }
 }
 
 /// An incident that waits ends when the breach does.

@@ -19,6 +19,8 @@ pub struct Policy {
     pub latency: Option<Latency>,
     /// At most this share of requests may fail.
     pub error_rate: Option<f64>,
+    /// Why the error rate is not known while nothing shows that failures are counted, and what to do, in words.
+    pub errors_not_seen: String,
     /// What is judged about throughput.
     pub throughput: Option<Throughput>,
     /// GPU limits.
@@ -139,6 +141,7 @@ pub fn usual() -> Policy {
             edge: None,
         }),
         error_rate: Some(0.01),
+        errors_not_seen: "failed_total counts nothing".to_owned(),
         throughput: Some(Throughput {
             target: 100.0,
             floor: 80.0,

@@ -336,16 +336,21 @@ fn unknown(material: &Material<'_>) -> Option<(String, String)> {
         return Some(("Blind".to_owned(), message));
     }
     let unknown = material.verdict.streaming().find_map(|trigger| match trigger.state {
-        State::Unknown(unknown) => Some((trigger.trigger, unknown)),
+        State::Unknown(unknown) => Some((trigger, unknown)),
         _ => None,
     });
     let (trigger, reason) = unknown?;
+    let not_counted = (!trigger.counts_failures()).then_some(trigger.note.as_str());
     let detail = material
         .problem
-        .map_or_else(String::new, |problem| format!(": {problem}"));
+        .or(not_counted)
+        .map_or_else(String::new, |why| format!(": {why}"));
     Some((
         reason.reason().to_owned(),
-        format!("{} is not known{detail}; nothing is decided on it", trigger.words()),
+        format!(
+            "{} is not known{detail}; nothing is decided on it",
+            trigger.trigger.words()
+        ),
     ))
 }
 

@@ -30,6 +30,8 @@ pub enum Unknown {
     FirstReading,
     /// The policy names no metric for it.
     NotConfigured,
+    /// Requests are counted, and nothing shows that their failures would be: no failures seen are not zero failures.
+    ErrorsNotSeen,
     /// There is nothing to know: the release has no Ready pod.
     NoPods,
     /// The evaluation evidence of the release's run cannot be used, or not yet.
@@ -49,6 +51,7 @@ impl Unknown {
             Self::BadValue => "BadValue",
             Self::FirstReading => "FirstReading",
             Self::NotConfigured => "NotConfigured",
+            Self::ErrorsNotSeen => "ErrorsNotSeen",
             Self::NoPods => "NoPods",
             Self::NoEvidence => "NoEvidence",
             Self::NoBaseline => "NoBaseline",
@@ -66,8 +69,11 @@ pub struct PodCounters {
     pub sampled_at: Option<f64>,
     /// Requests that ended.
     pub requests: Option<f64>,
-    /// Requests that failed. A client library has no series before the first failure: `None` is 0 then.
+    /// Requests that failed. A client library has no series before the first failure: `None` is 0 then, where failures
+    /// would be seen.
     pub errors: Option<f64>,
+    /// Failures would be counted: their metric is there with its label, or comes with the first of them.
+    pub errors_seen: bool,
     /// Cumulative histogram of durations: `(le in seconds, count)`, `le` ascending, the last one infinite.
     pub latency: Vec<(f64, f64)>,
     /// Requests in work and waiting.
@@ -85,6 +91,7 @@ impl PodCounters {
             sampled_at: None,
             requests: None,
             errors: None,
+            errors_seen: false,
             latency: Vec::new(),
             in_flight: None,
             gpu_utilization: Vec::new(),
@@ -144,7 +151,7 @@ pub struct LookHistogram {
 pub struct Look {
     /// End of the look, unix seconds.
     pub at: i64,
-    /// Requests and failures.
+    /// Requests and failures. Known only where failures would be seen.
     pub errors: Reading<Counts>,
     /// Durations.
     pub latency: Reading<LookHistogram>,

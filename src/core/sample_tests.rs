@@ -7,6 +7,8 @@ use super::*;
 mod doubt;
 #[path = "sample_tests/properties.rs"]
 mod properties;
+#[path = "sample_tests/unseen.rs"]
+mod unseen;
 
 const STALE_AFTER: f64 = 30.0;
 
@@ -16,6 +18,7 @@ fn pod(at: i64, requests: f64, errors: Option<f64>) -> PodCounters {
         sampled_at: Some(at as f64),
         requests: Some(requests),
         errors,
+        errors_seen: true,
         latency: vec![(0.1, 0.0), (0.5, requests), (f64::INFINITY, requests)],
         in_flight: Some(2.0),
         gpu_utilization: vec![0.7],

@@ -3,10 +3,12 @@
 //! A query reads raw counters summed per pod, for every guarded namespace at once: one query a source, preset and
 //! metric serves all policies. History is read with the same expression, narrowed to one Deployment.
 
+mod absence;
+
 use std::fmt::Write;
 
 use crate::{
-    api::{CustomMetrics, LatencyUnit, MatchOperator, Matcher, Preset, Selector},
+    api::{CustomMetrics, LatencyUnit, MatchOperator, Matcher, Preset, Selector, WhenAbsent},
     core::sample::Metric,
 };
 
@@ -17,6 +19,8 @@ pub struct MetricSet {
     requests: Vec<Series>,
     /// Their sum is all requests that failed.
     errors: Vec<Series>,
+    /// What a pod's failures are while no series counts them.
+    errors_when_absent: WhenAbsent,
     latency: Option<Series>,
     latency_unit: LatencyUnit,
     /// Their sum is what is in work and waiting.
@@ -38,8 +42,11 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Series {
     metric: String,
-    matchers: Vec<(String, &'static str, String)>,
+    matchers: Vec<Match>,
 }
+
+/// A label, an operator and a value.
+type Match = (String, &'static str, String);
 
 /// Narrows a query to the pods of one Deployment.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +84,8 @@ pub fn named<'a>(namespaces: impl Iterator<Item = &'a String>) -> Option<String>
 pub enum Ask {
     /// The counter, gauge or histogram itself.
     Value(Metric),
+    /// On which pods failures would be counted: there, no series of failures is no failures.
+    ErrorsSeen,
     /// When the pod was last scraped.
     SampledAt,
 }
@@ -86,7 +95,9 @@ impl Ask {
     pub fn tells_once(self) -> bool {
         match self {
             Self::Value(Metric::Latency | Metric::GpuUtilization | Metric::GpuMemory) => false,
-            Self::Value(Metric::Requests | Metric::Errors | Metric::InFlight) | Self::SampledAt => true,
+            Self::Value(Metric::Requests | Metric::Errors | Metric::InFlight) | Self::ErrorsSeen | Self::SampledAt => {
+                true
+            }
         }
     }
 }
@@ -98,6 +109,8 @@ impl MetricSet {
             (Preset::Http, _) | (Preset::Custom, None) => Self {
                 requests: vec![Series::plain("http_requests_total")],
                 errors: vec![Series::plain("http_requests_total").matching("code", "=~", "5..")],
+                // Client libraries count each request with its code, from the first request on.
+                errors_when_absent: WhenAbsent::Unknown,
                 latency: Some(Series::plain("http_request_duration_seconds")),
                 latency_unit: LatencyUnit::Seconds,
                 in_flight: vec![Series::plain("http_requests_in_flight")],
@@ -110,6 +123,7 @@ impl MetricSet {
             (Preset::Custom, Some(custom)) => Self {
                 requests: custom.requests.iter().map(Series::from).collect(),
                 errors: custom.errors.iter().map(Series::from).collect(),
+                errors_when_absent: custom.errors_when_absent.unwrap_or_default(),
                 latency: custom.latency.as_ref().map(Series::from),
                 latency_unit: custom.latency_unit,
                 in_flight: custom.in_flight.iter().chain(&custom.queue).map(Series::from).collect(),
@@ -118,12 +132,14 @@ impl MetricSet {
     }
 
     /// The OpenAI server of `vLLM`: the engine times requests, the HTTP layer counts them and their status. An engine counts a
-    /// request as a success whatever ended it, so failures are the HTTP layer's.
+    /// request as a success whatever ended it, so failures are the HTTP layer's. That counts every request with its status
+    /// (prometheus-fastapi-instrumentator): the label is there from the first request on.
     fn vllm() -> Self {
         let posted = || Series::plain("http_requests_total").matching("method", "=", "POST");
         Self {
             requests: vec![posted()],
             errors: vec![posted().matching("status", "=~", "5..")],
+            errors_when_absent: WhenAbsent::Unknown,
             latency: Some(Series::plain("vllm:e2e_request_latency_seconds")),
             latency_unit: LatencyUnit::Seconds,
             in_flight: vec![
@@ -133,7 +149,7 @@ impl MetricSet {
         }
     }
 
-    /// NVIDIA Triton. It counts successes and failures apart. It has no histogram of whole requests: the one of the first
+    /// NVIDIA Triton. It counts successes and failures apart, and shows both from a model's load on, at 0. It has no histogram of whole requests: the one of the first
     /// response is that of the request where a model answers once, and exists with `--metrics-config histogram_latencies=true`.
     fn triton() -> Self {
         Self {
@@ -142,18 +158,21 @@ impl MetricSet {
                 Series::plain("nv_inference_request_failure").matching("reason", "!=", "CANCELED"),
             ],
             errors: vec![Series::plain("nv_inference_request_failure").matching("reason", "!=", "CANCELED")],
+            errors_when_absent: WhenAbsent::Unknown,
             latency: Some(Series::plain("nv_inference_first_response_histogram_ms")),
             latency_unit: LatencyUnit::Milliseconds,
             in_flight: vec![Series::plain("nv_inference_pending_request_count")],
         }
     }
 
-    /// Hugging Face text-generation-inference. What its validation refuses is the caller's fault and counts as no failure.
+    /// Hugging Face text-generation-inference. What its validation refuses is the caller's fault and counts as no failure. Its
+    /// counters come with their first count (the `metrics` crate): a server without failures shows none.
     fn tgi() -> Self {
         let failed = || Series::plain("tgi_request_failure").matching("err", "!=", "validation");
         Self {
             requests: vec![Series::plain("tgi_request_success"), failed()],
             errors: vec![failed()],
+            errors_when_absent: WhenAbsent::Zero,
             latency: Some(Series::plain("tgi_request_duration")),
             latency_unit: LatencyUnit::Seconds,
             in_flight: vec![Series::plain("tgi_batch_current_size"), Series::plain("tgi_queue_size")],
@@ -165,18 +184,22 @@ impl MetricSet {
         Self {
             requests: Vec::new(),
             errors: Vec::new(),
+            // There is no counter to be absent.
+            errors_when_absent: WhenAbsent::Unknown,
             latency: Some(Series::plain("request_predict_seconds")),
             latency_unit: LatencyUnit::Seconds,
             in_flight: Vec::new(),
         }
     }
 
-    /// Istio's sidecar beside the server: what it says as the destination. It counts nothing in work.
+    /// Istio's sidecar beside the server: what it says as the destination. It counts nothing in work, and every
+    /// request with its response code (the standard metrics of its telemetry), from the first request on.
     fn istio() -> Self {
         let received = |name| Series::plain(name).matching("reporter", "=", "destination");
         Self {
             requests: vec![received("istio_requests_total")],
             errors: vec![received("istio_requests_total").matching("response_code", "=~", "5..")],
+            errors_when_absent: WhenAbsent::Unknown,
             latency: Some(received("istio_request_duration_milliseconds")),
             latency_unit: LatencyUnit::Milliseconds,
             in_flight: Vec::new(),
@@ -214,6 +237,7 @@ impl MetricSet {
         for errors in &self.errors {
             queries.push((Ask::Value(Metric::Errors), by_pod(errors, "")));
         }
+        queries.extend(self.errors_seen(scope).map(|query| (Ask::ErrorsSeen, query)));
         if let Some(latency) = &self.latency {
             let selector = latency.selector("_bucket", scope);
             queries.push((
@@ -361,6 +385,7 @@ mod tests {
             [
                 "sum by (namespace, pod) (http_requests_total{})",
                 "sum by (namespace, pod) (http_requests_total{code=~\"5..\"})",
+                "count by (namespace, pod) (http_requests_total{code!=\"\"})",
                 "sum by (namespace, pod, le) (http_request_duration_seconds_bucket{})",
                 "sum by (namespace, pod) (http_requests_in_flight{})",
                 "max by (namespace, pod) (timestamp(http_requests_total{}))",
@@ -387,7 +412,6 @@ mod tests {
     #[test]
     fn a_label_value_cannot_leave_its_string() {
         let custom = CustomMetrics {
-            latency: None,
             requests: Some(Selector {
                 metric: "requests_total".into(),
                 matchers: vec![Matcher {
@@ -396,10 +420,7 @@ mod tests {
                     value: "\"} or vector(1) #\\\n".into(),
                 }],
             }),
-            errors: None,
-            latency_unit: LatencyUnit::Seconds,
-            in_flight: None,
-            queue: None,
+            ..CustomMetrics::default()
         };
         let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(Scope::All);
         assert_eq!(
@@ -429,11 +450,7 @@ mod tests {
         };
         let custom = CustomMetrics {
             latency: Some(latency),
-            requests: None,
-            errors: None,
-            latency_unit: LatencyUnit::Seconds,
-            in_flight: None,
-            queue: None,
+            ..CustomMetrics::default()
         };
         let queries = MetricSet::new(Preset::Custom, Some(&custom)).queries(Scope::All);
         assert_eq!(queries[0].1, "sum by (namespace, pod) (latency_seconds_count{})");

@@ -197,7 +197,7 @@ impl Source {
             &mut *table.lock().unwrap_or_else(PoisonError::into_inner),
             Table::new(at, unit),
         );
-        table.finish();
+        table.finish(metrics.errors_when_absent());
         table
     }
 
@@ -248,7 +248,9 @@ impl Source {
             result.inspect_err(|error| (self.on_error)(&self.name, error.category()))?;
         }
         let mut tables = std::mem::take(&mut *tables.lock().unwrap_or_else(PoisonError::into_inner));
-        tables.iter_mut().for_each(Table::finish);
+        for table in &mut tables {
+            table.finish(metrics.errors_when_absent());
+        }
         Ok(tables)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    api::LatencyUnit,
+    api::{LatencyUnit, WhenAbsent},
     core::sample::{Metric, PodCounters, Snapshot, Unknown},
     evidence::{
         answer::{Row, number},
@@ -73,6 +73,7 @@ impl Table {
         let pod = &mut pod.counters;
         match ask {
             Ask::SampledAt => pod.sampled_at = Some(value),
+            Ask::ErrorsSeen => pod.errors_seen = value > 0.0,
             Ask::Value(Metric::Requests) => *pod.requests.get_or_insert(0.0) += value,
             Ask::Value(Metric::Errors) => *pod.errors.get_or_insert(0.0) += value,
             Ask::Value(Metric::Latency) => {
@@ -92,16 +93,23 @@ impl Table {
             Ask::Value(metric) => {
                 self.failures.insert(metric, unknown);
             }
+            // Without it no failures cannot be told from none counted.
+            Ask::ErrorsSeen => {
+                self.failures.insert(Metric::Errors, unknown);
+            }
             // Without the time of the samples none of them can be trusted to be fresh.
             Ask::SampledAt => self.failures.extend(all.map(|metric| (metric, unknown))),
         }
         self.problem.get_or_insert_with(|| problem.to_owned());
     }
 
-    /// Puts the buckets of each histogram in order; to be called once all rows are in.
-    pub fn finish(&mut self) {
+    /// Puts the buckets of each histogram in order, and takes a failure counter that is not there for what its server means by
+    /// that; to be called once all rows are in.
+    pub fn finish(&mut self, errors: WhenAbsent) {
         for pod in self.namespaces.values_mut().flat_map(BTreeMap::values_mut) {
-            pod.counters.latency.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let counters = &mut pod.counters;
+            counters.latency.sort_by(|a, b| a.0.total_cmp(&b.0));
+            counters.errors_seen |= errors == WhenAbsent::Zero && counters.requests.is_some();
         }
     }
 
@@ -139,6 +147,34 @@ mod tests {
             pod: pod.into(),
             ..Row::default()
         }
+    }
+
+    #[test]
+    fn a_failure_counter_that_comes_with_the_first_failure_is_seen_on_pods_that_show_requests() {
+        let seen = |errors| {
+            let mut table = Table::new(7, LatencyUnit::Seconds);
+            table.add(Ask::Value(Metric::Requests), 0, &row("busy"), 9.0);
+            table.add(Ask::Value(Metric::InFlight), 1, &row("other"), 1.0);
+            table.finish(errors);
+            let pods = table.snapshot("shop", &|_| true).pods;
+            [pods["busy"].errors_seen, pods["other"].errors_seen]
+        };
+        assert_eq!(seen(WhenAbsent::Zero), [true, false]);
+        assert_eq!(seen(WhenAbsent::Unknown), [false, false]);
+    }
+
+    #[test]
+    fn where_failures_would_be_counted_is_what_its_answer_says_and_its_failure_is_one_of_the_errors() {
+        let mut table = Table::new(7, LatencyUnit::Seconds);
+        for (pod, value) in [("counting", 2.0), ("odd", f64::NAN), ("twice", 1.0), ("twice", 1.0)] {
+            table.add(Ask::ErrorsSeen, 0, &row(pod), value);
+        }
+        table.fail(Ask::ErrorsSeen, Unknown::Partial, "source default: partial");
+        table.finish(WhenAbsent::Unknown);
+        let snapshot = table.snapshot("shop", &|_| true);
+        let seen = ["counting", "odd", "twice"].map(|pod| snapshot.pods[pod].errors_seen);
+        assert_eq!(seen, [true, false, false]);
+        assert_eq!(snapshot.failures, BTreeMap::from([(Metric::Errors, Unknown::Partial)]));
     }
 
     #[test]

@@ -7,13 +7,16 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
 };
 use bed::{Prometheus, PrometheusOptions};
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy};
+use quality_officer::{
+    api::{IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint, SloRow},
+    core::incident::Trigger,
+};
 use serde_json::{Value, json};
-use stage::{Behaviour, OperatorOptions, script::Instead};
+use stage::{Behaviour, Layout, OperatorOptions, script::Instead};
 
 use crate::{
     proxy::{Act, Asked, Proxy, answer, endless},
-    scene::{Scene, bad, good, image, policy, quick, space},
+    scene::{Scene, bad, good, image, merge, policy, quick, space},
 };
 
 const LONGEST_ANSWER: u64 = 1 << 20;
@@ -300,6 +303,74 @@ async fn a_prometheus_that_is_down_rolls_nothing_back_until_it_is_up_again() {
     scene.incident(IncidentState::Recovered).await;
     assert_eq!((scene.runs().await, scene.revision().await), (good(), "3".into()));
     drop(prometheus);
+}
+
+/// A policy for a server that counts its failures apart, with these errors.
+fn counted_apart(errors: &Value) -> String {
+    let mut custom = json!({"requests": {"metric": "requests_total"}, "latency": {"metric": "request_seconds"}});
+    merge(&mut custom, errors);
+    policy(&json!({"metrics": {"preset": "custom", "custom": custom}}))
+}
+
+/// The error rate in the report's summary, once it holds.
+async fn error_rate(scene: &Scene, what: &str, holds: impl Fn(&SloRow) -> bool) -> SloRow {
+    let row = |report: &QualityReport| {
+        let rows = report.status.clone().unwrap_or_default().slo_summary;
+        rows.into_iter().find(|row| row.slo == "Error Rate")
+    };
+    let report = scene
+        .report(what, |report| row(report).as_ref().is_some_and(&holds))
+        .await;
+    row(&report).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_that_nobody_counts_are_no_zero_and_no_checkpoint() {
+    let scene = Scene::unguarded("not-counted").await;
+    scene.service.speak(Layout::Apart);
+    let no_failures = Behaviour {
+        errors: 0.0,
+        ..Behaviour::HEALTHY
+    };
+    scene.service.behave(&good(), no_failures);
+    let code = json!([{"label": "code", "operator": "Matches", "value": "5.."}]);
+    for (case, errors, selector) in [
+        ("no such metric", json!({"metric": "failures_total"}), "failures_total"),
+        (
+            "no such label",
+            json!({"metric": "requests_total", "matchers": code}),
+            "requests_total{code=~\"5..\"}",
+        ),
+        // The right one: that its first failure brings it is for a person to say.
+        ("no failure yet", json!({"metric": "failed_total"}), "failed_total"),
+    ] {
+        scene.space.apply(&counted_apart(&json!({"errors": errors}))).unwrap();
+        judged(&scene, case, "ErrorsNotSeen", selector).await;
+        // Thousands of requests, for longer than it takes to register a release.
+        scene.looks(6.0).await;
+        judged(&scene, case, "ErrorsNotSeen", selector).await;
+        let found = error_rate(&scene, case, |row| row.evidence.contains(selector)).await;
+        assert_eq!(
+            (found.current.as_str(), found.status.as_str()),
+            ("—", "unsupported"),
+            "{case}: {found:?}"
+        );
+        assert!(
+            scene.space.all::<RollbackCheckpoint>().await.unwrap().is_empty(),
+            "{case}"
+        );
+    }
+    let errors = json!({"errors": {"metric": "failed_total"}, "errorsWhenAbsent": "Zero"});
+    scene.space.apply(&counted_apart(&errors)).unwrap();
+    scene.registered(&good()).await;
+    let found = error_rate(&scene, "no failure is a pass", |row| row.status == "PASSING").await;
+    assert!(found.current.starts_with("0.00%"), "{found:?}");
+    scene.ship(&bad()).await;
+    let incident = scene.incident(IncidentState::Recovered).await;
+    assert_eq!(
+        (incident.spec.trigger, scene.runs().await),
+        (Trigger::ErrorRate, good())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

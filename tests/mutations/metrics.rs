@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quality_officer::{
-    api::{Preset, QualityPolicySpec},
+    api::{Preset, QualityPolicySpec, WhenAbsent},
     core::{
         judge::{Analysis, DesignEffects, State, TriggerVerdict, Verdict},
         sample::{Coverage, Differ, Metric, Unknown},
@@ -27,8 +27,9 @@ use crate::{
 const START: i64 = 1_795_000_000;
 const LOOKS: i64 = 12;
 const INTERVAL: i64 = 15;
-const ASKS: [Ask; 7] = [
+const ASKS: [Ask; 8] = [
     Ask::SampledAt,
+    Ask::ErrorsSeen,
     Ask::Value(Metric::Requests),
     Ask::Value(Metric::Errors),
     Ask::Value(Metric::Latency),
@@ -54,6 +55,7 @@ fn answered(ask: Ask, look: i64) -> Value {
         };
         match ask {
             Ask::SampledAt => row(json!({}), (at - 1) as f64),
+            Ask::ErrorsSeen => row(json!({}), 2.0),
             Ask::Value(Metric::Requests) => row(json!({}), requests),
             Ask::Value(Metric::Errors) => row(json!({}), requests * 0.002),
             Ask::Value(Metric::Latency) => {
@@ -112,7 +114,7 @@ fn judged(change: &dyn Fn(Ask, i64, Vec<u8>) -> Vec<u8>) -> Vec<Verdict> {
                 &change(ask, look, answered(ask, look).to_string().into_bytes()),
             );
         }
-        table.finish();
+        table.finish(WhenAbsent::Unknown);
         let coverage = Coverage {
             belongs: &|pod| pod.starts_with("ranker-1-"),
             expected: 2,

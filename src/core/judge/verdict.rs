@@ -70,6 +70,11 @@ impl TriggerVerdict {
         self.estimate.as_ref().map_or(0, |estimate| estimate.n)
     }
 
+    /// Something shows that failures are counted, where it is they that are judged.
+    pub fn counts_failures(&self) -> bool {
+        self.state != State::Unknown(Unknown::ErrorsNotSeen)
+    }
+
     /// Healthy on enough requests.
     pub fn is_shown_healthy(&self) -> bool {
         self.state == State::Healthy && self.n() as f64 >= LEAST_REQUESTS
@@ -136,6 +141,11 @@ impl Verdict {
     pub fn compliance_is_known(&self) -> bool {
         self.compliance()
             .is_none_or(|trigger| trigger.state != State::Unknown(Unknown::NoEvidence))
+    }
+
+    /// Whether a breach of the error rate can be told to be over or not.
+    pub fn errors_are_counted(&self) -> bool {
+        self.triggers.iter().all(TriggerVerdict::counts_failures)
     }
 
     /// The triggers that alert.

@@ -112,7 +112,11 @@ fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, t
         target,
         current,
         standing,
-        evidence: format!("metrics {}", material.metrics),
+        evidence: if verdict.counts_failures() {
+            format!("metrics {}", material.metrics)
+        } else {
+            format!("unsupported: {}", verdict.note)
+        },
     }
 }
 

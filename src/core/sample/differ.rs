@@ -36,6 +36,8 @@ pub struct Differ {
     marks: BTreeMap<String, Marks>,
     /// The last snapshot with a fresh sample of the release.
     covered_at: Option<i64>,
+    /// Failures of the release were counted, or would have been, on some pod: all of them run one program.
+    errors_seen: bool,
 }
 
 /// What is remembered of one pod.
@@ -111,6 +113,9 @@ impl Differ {
     /// One that fell by less contradicts the mark (replicas of a source disagree by a scrape or two): such a
     /// reading waits, at most `stale_after` long, for the next one. The first reading of a pod only sets the
     /// mark, but for a release that was just born: there it counts in full.
+    ///
+    /// Failures are unknown until some pod of the release showed that they would be counted: a selector that matches nothing
+    /// says nothing.
     pub fn look(&mut self, snapshot: &Snapshot, coverage: Coverage<'_>) -> Look {
         let mut totals = Totals::default();
         let young = coverage.born.is_some_and(|born| snapshot.at - born <= YOUNG_SECONDS);
@@ -142,7 +147,7 @@ impl Differ {
             self.covered_at = Some(snapshot.at);
         }
         self.marks.retain(|_, marks| snapshot.at - marks.seen <= KEPT_SECONDS);
-        totals.into_look(snapshot, coverage.expected)
+        totals.into_look(snapshot, coverage.expected, self.errors_seen)
     }
 
     #[cfg(test)]
@@ -173,6 +178,8 @@ impl Differ {
             .requests
             .filter(|_| whole(Metric::Requests) && whole(Metric::Errors))
         {
+            self.errors_seen |= counters.errors_seen || counters.errors.is_some_and(|failed| failed > 0.0);
+            totals.requested += usize::from(requests > 0.0);
             marks.add_counts(requests, counters.errors, reader, totals);
         }
         if whole(Metric::Latency) && !counters.latency.is_empty() {
@@ -313,6 +320,8 @@ struct Totals {
     others: usize,
     errors: Counts,
     counted: usize,
+    /// Pods that have had requests.
+    requested: usize,
     /// Seconds between the samples that were counted, summed over the pods.
     pod_seconds: f64,
     newcomer: bool,
@@ -365,7 +374,7 @@ impl Totals {
         }
     }
 
-    fn into_look(self, snapshot: &Snapshot, expected: usize) -> Look {
+    fn into_look(self, snapshot: &Snapshot, expected: usize, errors_seen: bool) -> Look {
         let missing = |metric: Metric| {
             let otherwise = match self.fresh {
                 0 if expected == 0 => Unknown::NoPods,
@@ -376,12 +385,15 @@ impl Totals {
             };
             snapshot.failures.get(&metric).copied().unwrap_or(otherwise)
         };
-        let errors = if self.counted > 0 {
+        let counted = if self.counted > 0 {
             Ok(self.errors)
         } else {
             let failure = snapshot.failures.get(&Metric::Errors).copied();
             Err(failure.unwrap_or_else(|| missing(Metric::Requests)))
         };
+        // Of no requests none failed.
+        let is_told = errors_seen || self.requested == 0;
+        let errors = counted.and_then(|counts| is_told.then_some(counts).ok_or(Unknown::ErrorsNotSeen));
         let own = self.fresh.min(expected);
         let gauge = |values: &Vec<f64>, metric| {
             if values.is_empty() {
@@ -401,7 +413,7 @@ impl Totals {
                 }),
                 None => Err(missing(Metric::Latency)),
             },
-            completed: errors.and_then(|_| self.completed(expected)),
+            completed: counted.and_then(|_| self.completed(expected)),
             share: own as f64 / (own + self.others).max(1) as f64,
             in_flight: self.in_flight.ok_or_else(|| missing(Metric::InFlight)),
             gpu_utilization: gauge(&self.gpu_utilization, Metric::GpuUtilization),

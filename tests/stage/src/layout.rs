@@ -27,6 +27,8 @@ pub enum Layout {
     Kserve,
     /// Istio's sidecar.
     Istio,
+    /// A server that counts its failures apart, from the first one on, and no request by its code.
+    Apart,
 }
 
 const CLIENT_LIBRARY: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -166,6 +168,13 @@ impl Layout {
                 let model = "model_name=\"ranker\"";
                 lines.histogram("request_preprocess_seconds", model, PYTHON_CLIENT, 1.0, (requests, 0.0));
                 lines.histogram("request_predict_seconds", model, PYTHON_CLIENT, 1.0, times);
+            }
+            Self::Apart => {
+                lines.add("requests_total", requests);
+                if errors > 0.0 {
+                    lines.add("failed_total", errors);
+                }
+                lines.histogram("request_seconds", "", CLIENT_LIBRARY, 1.0, times);
             }
             Self::Istio => {
                 let to = "reporter=\"destination\",destination_workload=\"ranker\",request_protocol=\"http\"";

@@ -229,6 +229,30 @@ fn a_source_that_fails_for_latency_alone_does_not_make_a_release_blind() {
 }
 
 #[test]
+fn failures_that_nobody_counts_are_unknown_and_say_so_and_the_release_is_not_blind() {
+    let mut analysis = analysis(policy(), independent());
+    take(&mut analysis, 40, |at| Look {
+        errors: Err(Unknown::ErrorsNotSeen),
+        ..look(at, 0.0, 15.0)
+    });
+    let verdict = analysis.verdict();
+    let errors = verdict.trigger(Trigger::ErrorRate).unwrap();
+    assert_eq!((errors.state, errors.n()), (State::Unknown(Unknown::ErrorsNotSeen), 0));
+    assert_eq!(errors.note, policy().errors_not_seen);
+    assert_eq!(state(&analysis, Trigger::Latency), State::Healthy);
+    assert_ne!(verdict.trigger(Trigger::Latency).unwrap().note, errors.note);
+    assert!(!verdict.all_healthy() && !verdict.may_be_registered() && !verdict.errors_are_counted());
+    let only_errors = Policy {
+        latency: None,
+        throughput: None,
+        ..policy()
+    };
+    let mut alone = super::analysis(only_errors, independent());
+    take(&mut alone, 40, |at| unknown(at, Unknown::ErrorsNotSeen));
+    assert_eq!(alone.verdict().blind_since, None);
+}
+
+#[test]
 fn without_a_look_nothing_is_known_and_nothing_asserted() {
     let analysis = analysis(policy(), independent());
     let verdict = analysis.verdict();

@@ -189,6 +189,30 @@ fn a_breach_that_cannot_be_seen_for_a_moment_has_not_ended() {
 }
 
 #[test]
+fn a_breach_of_failures_has_not_ended_when_nobody_counts_them_any_more() {
+    // The policy was edited and judges anew: no evidence stands, and latency is healthy.
+    let mut not_counted = verdict(State::Unknown(Unknown::ErrorsNotSeen), State::Healthy);
+    assert!(not_counted.no_breach());
+    let alert = |state| OpenIncident {
+        severity: Severity::Alert,
+        ..incident(state)
+    };
+    for incident in [incident(S::Open), incident(S::Halted), alert(S::Halted)] {
+        let step = plan(&policy(), &not_counted, &with(incident));
+        assert!(matches!(step, Plan::Hold(_)), "{step:?}");
+    }
+    let of_latency = OpenIncident {
+        trigger: Trigger::Latency,
+        ..incident(S::Open)
+    };
+    let step = plan(&policy(), &not_counted, &with(of_latency));
+    assert_eq!(goes_to(&step), Some(S::Resolved));
+    not_counted.triggers[0].state = State::Healthy;
+    let step = plan(&policy(), &not_counted, &with(incident(S::Open)));
+    assert_eq!(goes_to(&step), Some(S::Resolved));
+}
+
+#[test]
 fn a_breach_that_cannot_be_seen_still_escalates() {
     let mut hidden = failing();
     hidden.triggers[0].state = State::Unknown(Unknown::BadValue);

@@ -7,6 +7,7 @@ use crate::core::{
     policy::usual,
     quality::{self, Known, Quality, Section as Where, Unit, evidence::File},
     report::{Material, Standing, report},
+    sample::Unknown,
 };
 
 const NOW: i64 = 1_795_500_000;
@@ -304,6 +305,28 @@ fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
     assert_eq!(sections[1].rows[0][6], "unsupported: run 5f2a was deleted");
     let targets: Vec<&str> = sections[8].rows.iter().map(|row| row[1].as_str()).collect();
     assert_eq!(targets, ["≤ 10", "≤ 5", "100%"], "what must hold is known all the same");
+}
+
+#[test]
+fn an_error_rate_that_nobody_counts_says_what_was_looked_for() {
+    let mut not_counted = verdict(State::Unknown(Unknown::ErrorsNotSeen));
+    not_counted.triggers[0].estimate = None;
+    not_counted.triggers[0].note = "failed_total counts nothing".to_owned();
+    let (sections, _, text) = made(&not_counted, &known(), &[]);
+    let row = &sections[11].rows[3];
+    assert!(
+        row.iter().any(|cell| cell == "—") && row.iter().any(|cell| cell == "unsupported"),
+        "{row:?}"
+    );
+    assert!(
+        row.iter()
+            .any(|cell| cell == "unsupported: failed_total counts nothing"),
+        "{row:?}"
+    );
+    assert!(
+        text.contains("error rate is not known: failed_total counts nothing; nothing is decided on it"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Health, readiness and the operator's own metrics over HTTP.
 
+mod connections;
 pub mod reports;
 
 use std::{
@@ -19,6 +20,8 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
+use connections::Limits;
+
 use crate::meters::Meters;
 
 /// What the endpoints show.
@@ -31,15 +34,14 @@ pub struct Shown {
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: tokio::net::TcpListener, shown: Shown, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(listener: tokio::net::TcpListener, shown: Shown, stop: CancellationToken) {
+    let meters = shown.meters.clone();
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(shown);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    connections::serve(listener, router, Limits::default(), meters, stop).await;
 }
 
 /// Binds the address of the endpoints.

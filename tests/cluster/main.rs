@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod checkpoints;
+mod connections;
 mod drills;
 mod evidence;
 mod gate;

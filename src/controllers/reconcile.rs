@@ -18,7 +18,7 @@ use crate::{
         gather::{Gathered, NotNow, gather},
         history,
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, notify, release, reporting, request,
+        log_back, notify, release, reporting, request, sightings,
         status::{self, NotReady},
         undecodable::undecodable,
     },
@@ -435,11 +435,8 @@ fn observed(
         images: release::template_images(&gathered.deployment),
         running: judged.running.clone(),
         rollout_complete,
-        template_run: release::template_annotation(&gathered.deployment, RUN_ANNOTATION),
-        is_rolled_back: gathered
-            .incidents
-            .iter()
-            .any(|incident| build::made(incident, &gathered.release)),
+        template_run: release::template_annotation(&gathered.deployment.spec.template, RUN_ANNOTATION),
+        sightings: sightings::of(gathered),
         annotated_incident: annotations.get(crate::api::ROLLBACK_ANNOTATION).cloned(),
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
@@ -471,7 +468,7 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
             version: dataset.version,
             digest: dataset.digest,
         }),
-        git_commit: release::template_annotation(&gathered.deployment, COMMIT_ANNOTATION),
+        git_commit: release::template_annotation(&gathered.deployment.spec.template, COMMIT_ANNOTATION),
     }
 }
 

@@ -8,7 +8,7 @@ mod request;
 mod target;
 
 pub use request::{Answer, Asked, Request, identity};
-pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run, runs};
+pub use target::{Candidate, NoTarget, RunOf, Sighting, Witness, baseline, choose_target, own_run, runs};
 
 use crate::core::{
     incident::{ContainerImage, IncidentState, Severity, Trigger},
@@ -42,8 +42,8 @@ pub struct Observed {
     pub rollout_complete: bool,
     /// The MLflow run that its pod template names.
     pub template_run: Option<String>,
-    /// The release is what a rollback made: its template still names the run of the release before.
-    pub is_rolled_back: bool,
+    /// What is on record of which run was named for which images.
+    pub sightings: Vec<Sighting>,
     /// The incident that the Deployment's rollback annotation names.
     pub annotated_incident: Option<String>,
     /// What one can go back to.

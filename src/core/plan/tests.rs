@@ -12,6 +12,8 @@ use crate::core::{
 mod compliance;
 #[path = "tests/doubt.rs"]
 mod doubt;
+#[path = "tests/own_run.rs"]
+mod own_run;
 #[path = "tests/properties.rs"]
 mod properties;
 #[path = "tests/request.rs"]
@@ -94,7 +96,7 @@ fn observed() -> Observed {
         running: vec![image('b')],
         rollout_complete: true,
         template_run: None,
-        is_rolled_back: false,
+        sightings: vec![],
         annotated_incident: None,
         candidates: vec![candidate("good", 'a', NOW - 100)],
         incident: None,

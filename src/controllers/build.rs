@@ -17,7 +17,7 @@ use crate::{
     core::{
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
-        plan::{Candidate, NewIncident, OpenIncident, Release, RunOf},
+        plan::{self, Candidate, NewIncident, OpenIncident, Release, RunOf},
         policy::Policy,
         quarantine::Quarantined,
         words,
@@ -239,6 +239,12 @@ pub fn release_of(incident: &QualityIncident) -> Release {
 /// Whether nothing more will happen to an incident.
 pub fn is_closed(incident: &QualityIncident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.is_closed())
+}
+
+/// Whether an incident keeps releases from being registered and drills from taking place.
+pub fn holds_back(incident: &QualityIncident) -> bool {
+    let state = incident.status.as_ref().map(|status| status.state).unwrap_or_default();
+    plan::holds_back(incident.spec.trigger, state)
 }
 
 /// What rollbacks took away, by the policy's status.

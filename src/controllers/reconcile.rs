@@ -24,7 +24,7 @@ use crate::{
     },
     core::{
         judge::DesignEffects,
-        plan::{Candidate, Hold, Observed, Plan, baseline, own_run, plan},
+        plan::{Candidate, Observed, baseline, is_settled, own_run, plan},
         policy::Policy,
         quality::Known,
     },
@@ -248,7 +248,7 @@ async fn judge_and_act(
             may_be_registered: verdict.may_be_registered(),
             provenance: provenance(gathered, &observed, &known),
             healthy_since: judged.healthy_since,
-            settled: complete && plan == Plan::Hold(Hold::NoBreach) && observed.incident.is_none(),
+            settled: is_settled(&plan, &observed),
             at: verdict.at,
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
@@ -396,6 +396,7 @@ async fn start(
     let excluded: Vec<(i64, i64)> = gathered
         .incidents
         .iter()
+        .filter(|incident| !incident.spec.trigger.only_alerts())
         .map(|incident| {
             let closed = incident
                 .status

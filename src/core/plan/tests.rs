@@ -8,6 +8,8 @@ use crate::core::{
     stats::{Estimate, Method},
 };
 
+#[path = "tests/alerts.rs"]
+mod alerts;
 #[path = "tests/compliance.rs"]
 mod compliance;
 #[path = "tests/doubt.rs"]
@@ -261,6 +263,7 @@ fn an_open_incident_is_decided_by_mode_severity_cooldown_and_target() {
     use IncidentState as S;
     let open = || incident(S::Open);
     let alert = OpenIncident {
+        trigger: Trigger::GpuUtilization,
         severity: Severity::Alert,
         ..open()
     };

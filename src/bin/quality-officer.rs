@@ -234,9 +234,8 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     let client = leader::fence(cluster, &leadership)?;
     let meters = Arc::new(Meters::default());
     let ready = Arc::new(AtomicBool::new(false));
-    let listener = server::bind(arguments.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
+    let listener =
+        server::bind(arguments.listen).map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, sources = config.metrics_sources.len(), "quality-officer {}", env!("CARGO_PKG_VERSION"));
     let shown = server::Shown {
         meters: meters.clone(),
@@ -322,7 +321,6 @@ async fn serve_reports(
     stop: &CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, String> {
     let listener = server::bind(page.listen)
-        .await
         .map_err(|error| format!("cannot serve the report pages on {}: {error}", page.listen))?;
     tracing::info!(address = %page.listen, "report pages: /reports");
     let serving = server::reports::serve(listener, client.clone(), namespace, meters.clone(), stop.clone());

@@ -140,8 +140,8 @@ impl Connections {
         if self.open.len() >= self.limits.most {
             self.make_room();
         }
-        // What was closed is gone before the next one is there.
-        while self.tasks.len() >= self.limits.most {
+        // What was closed is gone before as many again are there.
+        while self.tasks.len() >= 2 * self.limits.most {
             match self.tasks.join_next_with_id().await {
                 Some(ended) => self.forget(&ended),
                 None => break,

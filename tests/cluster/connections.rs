@@ -28,9 +28,12 @@ const WANTED: usize = 10_000;
 const SPARE: usize = 300;
 /// The peer of a connection that was closed comes again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
-/// What a port takes at a time, and what it closes a silent one after: its own limits, with some room for a busy machine.
+/// What a port takes at a time; those that are being closed may be as many again.
 const MOST_A_PORT: usize = 256;
+/// What it closes a silent one after, with some room for a busy machine.
 const CLOSED_AFTER: Duration = Duration::from_secs(15);
+/// A page is made from what the API server answers.
+const A_PAGE: Duration = Duration::from_secs(15);
 /// What other work of the operator may change meanwhile.
 const OTHER_FILES: usize = 40;
 const OTHER_MEMORY: u64 = 16 << 20;
@@ -45,7 +48,8 @@ fn affordable() -> usize {
 }
 
 /// Connects, sends at most the beginning of a request, and holds on until the other side closes; again and again.
-async fn half_open(address: SocketAddr, begin: &'static str, closed: Arc<AtomicUsize>) {
+async fn half_open(address: SocketAddr, after: Duration, begin: &'static str, closed: Arc<AtomicUsize>) {
+    tokio::time::sleep(after).await;
     loop {
         if let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
             let _ = stream.write_all(begin.as_bytes()).await;
@@ -56,15 +60,20 @@ async fn half_open(address: SocketAddr, begin: &'static str, closed: Arc<AtomicU
     }
 }
 
-/// How long the answer to a request takes; none without one.
-fn asked(address: SocketAddr, path: &str) -> Option<Duration> {
+/// How long the answer to a request takes, or what came instead.
+fn asked(address: SocketAddr, path: &str) -> Result<Duration, String> {
     let begin = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\n\r\n").ok()?;
+    let said = |error: std::io::Error| format!("{path} after {:?}: {error}", begin.elapsed());
+    let mut stream = TcpStream::connect_timeout(&address, A_PAGE).map_err(said)?;
+    stream.set_read_timeout(Some(A_PAGE)).map_err(said)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\n\r\n").map_err(said)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.starts_with("HTTP/1.1 200").then(|| begin.elapsed())
+    stream.read_to_string(&mut answer).map_err(said)?;
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(begin.elapsed())
+    } else {
+        Err(format!("{path} after {:?}: {answer:?}", begin.elapsed()))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,13 +98,14 @@ async fn half_open_connections_leave_readiness_and_memory_as_they_were() {
         } else {
             "GET /readyz HTTP/1.1\r\nHo"
         };
-        peers.spawn(half_open(address, begin, closed.clone()));
+        let after = AGAIN * u32::try_from(index).unwrap() / u32::try_from(count).unwrap();
+        peers.spawn(half_open(address, after, begin, closed.clone()));
     }
     let (begin, mut slowest, mut most_memory, mut probes) = (Instant::now(), Duration::ZERO, 0, 0);
     while begin.elapsed() < Duration::from_secs(seconds) || probes < 20 {
         for (address, path) in [(own, "/readyz"), (pages, "/reports")] {
             let took = tokio::task::spawn_blocking(move || asked(address, path)).await.unwrap();
-            let took = took.unwrap_or_else(|| panic!("{path} is not answered\n{}", operator.log_tail()));
+            let took = took.unwrap_or_else(|error| panic!("{error}\n{}", operator.log_tail()));
             if path == "/readyz" {
                 slowest = slowest.max(took);
             }
@@ -104,7 +114,7 @@ async fn half_open_connections_leave_readiness_and_memory_as_they_were() {
         probes += 1;
         most_memory = most_memory.max(operator.memory().unwrap());
         let open = operator.files().unwrap();
-        assert!(open <= files + 2 * MOST_A_PORT + OTHER_FILES, "{open} files are open");
+        assert!(open <= files + 4 * MOST_A_PORT + OTHER_FILES, "{open} files are open");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let held = closed.load(Ordering::Relaxed);

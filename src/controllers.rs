@@ -28,6 +28,7 @@ mod rewatch;
 mod rollback;
 mod run;
 mod shared;
+mod sightings;
 mod snapshot;
 mod status;
 mod undecodable;

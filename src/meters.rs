@@ -135,6 +135,8 @@ pub struct Meters {
     pub requests: Family<KindLabel, Counter>,
     /// Writes to the API server, by what is written.
     pub writes: Family<KindLabel, Counter>,
+    /// Connections to the operator's ports that it closed before their answer, by why.
+    pub connections_closed: Family<KindLabel, Counter>,
     /// Notifications that a receiver took, by receiver and kind.
     pub notifications: Family<DeliveryLabels, Counter>,
     /// Attempts that a receiver did not take.
@@ -165,6 +167,7 @@ impl Default for Meters {
             tasks: Gauge::default(),
             requests: Family::default(),
             writes: Family::default(),
+            connections_closed: Family::default(),
             notifications: Family::default(),
             notification_failures: Family::default(),
             looked: Looked::default(),
@@ -231,6 +234,11 @@ impl Meters {
             self.notification_failures.clone(),
         );
         registry.register("writes", "Writes to the API server", self.writes.clone());
+        registry.register(
+            "connections_closed",
+            "Connections to the operator's ports that it closed before their answer",
+            self.connections_closed.clone(),
+        );
         registry.register("tasks", "Tasks of the runtime that are alive", self.tasks.clone());
         registry.register_collector(Box::new(self.policies.clone()));
     }
@@ -258,6 +266,7 @@ impl Meters {
         for (family, kinds) in [
             (&self.reconcile_errors, &["api", "judge", "panic"][..]),
             (&self.requests, &["Accepted", "Refused"][..]),
+            (&self.connections_closed, &["Limit", "NoRequest", "Slow"][..]),
         ] {
             for kind in kinds {
                 let kind = (*kind).to_owned();

@@ -1,5 +1,6 @@
 //! Health, readiness and the operator's own metrics over HTTP.
 
+mod connections;
 pub mod reports;
 
 use std::{
@@ -17,7 +18,10 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
+
+use connections::Limits;
 
 use crate::meters::Meters;
 
@@ -31,20 +35,30 @@ pub struct Shown {
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: tokio::net::TcpListener, shown: Shown, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+    let meters = shown.meters.clone();
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(shown);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    connections::serve(listener, router, Limits::default(), meters, stop).await;
 }
 
-/// Binds the address of the endpoints.
-pub async fn bind(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::bind(address).await
+/// Connections that wait to be taken, at most; the machine may allow fewer. What finds no place there is tried again by its
+/// peer a second later, which is too late for a probe.
+const BACKLOG: u32 = 4_096;
+
+/// Binds an address of the endpoints.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A replica that starts again does not wait for the connections of its life before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {

@@ -234,9 +234,8 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     let client = leader::fence(cluster, &leadership)?;
     let meters = Arc::new(Meters::default());
     let ready = Arc::new(AtomicBool::new(false));
-    let listener = server::bind(arguments.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
+    let listener =
+        server::bind(arguments.listen).map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
     tracing::info!(address = %listener.local_addr()?, sources = config.metrics_sources.len(), "quality-officer {}", env!("CARGO_PKG_VERSION"));
     let shown = server::Shown {
         meters: meters.clone(),
@@ -244,7 +243,7 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     };
     let serving = tokio::spawn(server::serve(listener, shown, stop.clone()));
     let pages = match &config.report_page {
-        Some(page) => Some(serve_reports(page, &client, arguments.namespace.clone(), &stop).await?),
+        Some(page) => Some(serve_reports(page, &client, arguments.namespace.clone(), &meters, &stop).await?),
         None => None,
     };
     let signalled = stop.clone();
@@ -265,9 +264,9 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     .await;
     stop.cancel();
     campaign.end().await?;
-    serving.await??;
+    serving.await?;
     if let Some(pages) = pages {
-        pages.await??;
+        pages.await?;
     }
     Ok(())
 }
@@ -318,12 +317,12 @@ async fn serve_reports(
     page: &ReportPage,
     client: &kube::Client,
     namespace: Option<String>,
+    meters: &Arc<Meters>,
     stop: &CancellationToken,
-) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, String> {
+) -> Result<tokio::task::JoinHandle<()>, String> {
     let listener = server::bind(page.listen)
-        .await
         .map_err(|error| format!("cannot serve the report pages on {}: {error}", page.listen))?;
     tracing::info!(address = %page.listen, "report pages: /reports");
-    let serving = server::reports::serve(listener, client.clone(), namespace, stop.clone());
+    let serving = server::reports::serve(listener, client.clone(), namespace, meters.clone(), stop.clone());
     Ok(tokio::spawn(serving))
 }

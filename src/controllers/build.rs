@@ -17,7 +17,7 @@ use crate::{
     core::{
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
-        plan::{Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
+        plan::{self, Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
         policy::Policy,
         quarantine::Quarantined,
         words,
@@ -255,26 +255,15 @@ pub fn release_of(incident: &QualityIncident) -> Release {
     }
 }
 
-/// Whether the rollback of an incident made this release. Until that is on record, the release that the rollback's
-/// change made has the incident's next revision.
-pub fn made(incident: &QualityIncident, release: &Release) -> bool {
-    let Some(status) = &incident.status else { return false };
-    if incident.spec.deployment.uid != release.deployment_uid {
-        return false;
-    }
-    if let Some(to) = &status.rolled_back_to {
-        return to.replica_set == release.replica_set && to.revision == release.revision;
-    }
-    let number = |revision: &str| revision.parse::<i64>().ok();
-    status.patched_at.is_some()
-        && number(&release.revision)
-            .zip(number(&incident.spec.revision))
-            .is_some_and(|(now, breached)| now == breached + 1)
-}
-
 /// Whether nothing more will happen to an incident.
 pub fn is_closed(incident: &QualityIncident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.is_closed())
+}
+
+/// Whether an incident keeps releases from being registered and drills from taking place.
+pub fn holds_back(incident: &QualityIncident) -> bool {
+    let state = incident.status.as_ref().map(|status| status.state).unwrap_or_default();
+    plan::holds_back(incident.spec.trigger, state)
 }
 
 /// What rollbacks took away, by the policy's status.
@@ -310,7 +299,7 @@ pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &
 }
 
 /// The run that a checkpoint was registered with.
-fn run_of(checkpoint: &RollbackCheckpoint) -> Option<RunOf> {
+pub fn run_of(checkpoint: &RollbackCheckpoint) -> Option<RunOf> {
     let provenance = checkpoint.spec.provenance.as_ref()?;
     Some(RunOf {
         run_id: provenance.mlflow_run_id.clone()?,

@@ -173,7 +173,7 @@ pub struct Standing<'a> {
     pub provenance: Provenance,
     /// And has been since, unix seconds.
     pub healthy_since: Option<i64>,
-    /// No incident is open and the rollout is complete.
+    /// Nothing is being done about an incident, none but an alert is open, and the rollout is complete.
     pub settled: bool,
     /// The last look, unix seconds.
     pub at: i64,

@@ -23,6 +23,8 @@ pub struct Gathered {
     pub deployment: Arc<Deployment>,
     /// Its newest ReplicaSet.
     pub newest: Arc<ReplicaSet>,
+    /// All that it has, those of earlier releases among them.
+    pub owned: Vec<Arc<ReplicaSet>>,
     /// The release that it is.
     pub release: Release,
     /// The checkpoints of this Deployment.
@@ -118,7 +120,9 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
         return Err(NotNow::TargetPaused);
     }
     let owned = owned(stores, &deployment);
-    let newest = release::newest(&deployment, &owned).ok_or(NotNow::RolloutPending)?;
+    let newest = release::newest(&deployment, &owned)
+        .ok_or(NotNow::RolloutPending)?
+        .clone();
     let deployment_uid = deployment.uid().unwrap_or_default();
     // Only this policy's own are copied: others of the namespace may have hundreds.
     let all_incidents = stores.incidents.state();
@@ -142,8 +146,9 @@ pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNo
         .reports
         .get(&ObjectRef::new(&policy.name_any()).within(&namespace));
     Ok(Gathered {
-        release: release::release(&deployment, newest),
-        newest: newest.clone(),
+        release: release::release(&deployment, &newest),
+        newest,
+        owned,
         checkpoints,
         incidents,
         last_rollback,

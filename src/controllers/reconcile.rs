@@ -18,13 +18,13 @@ use crate::{
         gather::{Gathered, NotNow, gather},
         history,
         judged::{Judged, Replicas, Subject, design_effects},
-        log_back, notify, release, reporting, request,
+        log_back, notify, release, reporting, request, sightings,
         status::{self, NotReady},
         undecodable::undecodable,
     },
     core::{
         judge::DesignEffects,
-        plan::{Candidate, Hold, Observed, Plan, baseline, own_run, plan},
+        plan::{Candidate, Observed, baseline, is_settled, own_run, plan},
         policy::Policy,
         quality::Known,
     },
@@ -250,7 +250,7 @@ async fn judge_and_act(
             may_be_registered: verdict.may_be_registered(),
             provenance: provenance(gathered, &observed, &known),
             healthy_since: judged.healthy_since,
-            settled: complete && plan == Plan::Hold(Hold::NoBreach) && observed.incident.is_none(),
+            settled: is_settled(&plan, &observed),
             at: verdict.at,
         };
         wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
@@ -399,6 +399,7 @@ async fn start(
     let excluded: Vec<(i64, i64)> = gathered
         .incidents
         .iter()
+        .filter(|incident| !incident.spec.trigger.only_alerts())
         .map(|incident| {
             let closed = incident
                 .status
@@ -438,11 +439,8 @@ fn observed(
         images: release::template_images(&gathered.deployment),
         running: judged.running.clone(),
         rollout_complete,
-        template_run: release::template_annotation(&gathered.deployment, RUN_ANNOTATION),
-        is_rolled_back: gathered
-            .incidents
-            .iter()
-            .any(|incident| build::made(incident, &gathered.release)),
+        template_run: release::template_annotation(&gathered.deployment.spec.template, RUN_ANNOTATION),
+        sightings: sightings::of(gathered),
         annotated_incident: annotations.get(crate::api::ROLLBACK_ANNOTATION).cloned(),
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
@@ -474,7 +472,7 @@ fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Proven
             version: dataset.version,
             digest: dataset.digest,
         }),
-        git_commit: release::template_annotation(&gathered.deployment, COMMIT_ANNOTATION),
+        git_commit: release::template_annotation(&gathered.deployment.spec.template, COMMIT_ANNOTATION),
     }
 }
 

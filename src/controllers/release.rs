@@ -33,9 +33,9 @@ pub fn template_images(deployment: &Deployment) -> Vec<(String, String)> {
     images(&deployment.spec.template)
 }
 
-/// A short annotation of a Deployment's pod template.
-pub fn template_annotation(deployment: &Deployment, name: &str) -> Option<String> {
-    let metadata = deployment.spec.template.metadata.as_ref()?;
+/// A short annotation of a pod template.
+pub fn template_annotation(template: &PodTemplateSpec, name: &str) -> Option<String> {
+    let metadata = template.metadata.as_ref()?;
     let value = metadata.annotations.as_ref()?.get(name)?;
     (1..=64).contains(&value.len()).then(|| value.clone())
 }

@@ -64,6 +64,12 @@ impl Trigger {
             Self::Requested => "a person's request",
         }
     }
+
+    /// Whether it never asks for more than an alert. What serves may be like that by design (a server that takes 90 % of
+    /// the GPU's memory), so it says nothing against a release.
+    pub fn only_alerts(self) -> bool {
+        matches!(self, Self::GpuUtilization | Self::GpuMemory)
+    }
 }
 
 /// What a breach asks for.
@@ -97,7 +103,7 @@ pub enum IncidentState {
     RollingBack,
     /// The checkpoint runs; its SLOs are being judged.
     Verifying,
-    /// The checkpoint runs and every judged trigger is healthy.
+    /// The checkpoint runs and every trigger that rolls back is healthy.
     Recovered,
     /// The checkpoint breaches too: the cause lies elsewhere.
     Ineffective,

@@ -8,7 +8,7 @@ mod request;
 mod target;
 
 pub use request::{Answer, Asked, Request, identity};
-pub use target::{Candidate, NoTarget, RunOf, baseline, choose_target, own_run, runs};
+pub use target::{Candidate, NoTarget, RunOf, Sighting, Witness, baseline, choose_target, own_run, runs};
 
 use crate::core::{
     incident::{ContainerImage, IncidentState, Severity, Trigger},
@@ -42,8 +42,8 @@ pub struct Observed {
     pub rollout_complete: bool,
     /// The MLflow run that its pod template names.
     pub template_run: Option<String>,
-    /// The release is what a rollback made: its template still names the run of the release before.
-    pub is_rolled_back: bool,
+    /// What is on record of which run was named for which images.
+    pub sightings: Vec<Sighting>,
     /// The incident that the Deployment's rollback annotation names.
     pub annotated_incident: Option<String>,
     /// What one can go back to.
@@ -251,8 +251,20 @@ fn is_under_way(state: IncidentState) -> bool {
     )
 }
 
+/// Whether an incident keeps the release that runs from being registered and certified, and drills from taking place: any
+/// that is open does, but for an alert that nothing was done for.
+pub fn holds_back(trigger: Trigger, state: IncidentState) -> bool {
+    !state.is_closed() && (!trigger.only_alerts() || is_under_way(state))
+}
+
+/// Whether the release that runs may be registered and certified as far as what is being done goes.
+pub fn is_settled(plan: &Plan, observed: &Observed) -> bool {
+    let holds_back = |incident: &OpenIncident| holds_back(incident.trigger, incident.state);
+    observed.rollout_complete && matches!(plan, Plan::Hold(_)) && !observed.incident.as_ref().is_some_and(holds_back)
+}
+
 fn still_in_breach(verdict: &Verdict, incident: &OpenIncident) -> bool {
-    !verdict.no_breach() || is_under_way(incident.state) && incident.trigger != Trigger::Requested
+    !verdict.no_breach(incident.trigger) || is_under_way(incident.state) && incident.trigger != Trigger::Requested
 }
 
 fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &OpenIncident) -> Plan {
@@ -297,9 +309,10 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
             advance(S::Verifying, "every replica runs the checkpoint")
         }
         S::RollingBack => Plan::Hold(Hold::RollingOut),
-        S::Verifying if verdict.all_healthy() && incident.rolled_out.is_some_and(|at| verdict.at >= at) => {
-            advance(S::Recovered, "every judged trigger is healthy on the checkpoint")
-        }
+        S::Verifying if verdict.all_healthy() && incident.rolled_out.is_some_and(|at| verdict.at >= at) => advance(
+            S::Recovered,
+            "every trigger that rolls back is healthy on the checkpoint",
+        ),
         S::Verifying
             if incident.rolled_out.is_some_and(|at| verdict.at >= at)
                 && alarm(policy, verdict).is_some_and(|(_, severity, _)| severity == Severity::Rollback) =>
@@ -312,7 +325,7 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
         S::Verifying => Plan::Hold(Hold::Judging),
         S::Ineffective if verdict.all_healthy() => advance(
             S::Resolved,
-            "every judged trigger is healthy again, some time after a rollback that did not help",
+            "every trigger that rolls back is healthy again, some time after a rollback that did not help",
         ),
         S::Ineffective => Plan::Hold(Hold::AwaitingPerson),
         S::Recovered | S::Superseded | S::Resolved => Plan::Hold(Hold::NoBreach),
@@ -326,7 +339,7 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
         return advance(S::NoSafeTarget, "nothing verified to go back to: a person must decide");
     };
     // An intent may be older than a restart or an outage. It is acted on only while the evidence stands.
-    if verdict.no_breach() && may_end(verdict, incident) {
+    if verdict.no_breach(incident.trigger) && may_end(verdict, incident) {
         return advance(S::Resolved, "the breach ended before the rollback began");
     }
     if let Some(step) = forbidden(policy, target) {
@@ -396,7 +409,7 @@ fn ended(verdict: &Verdict, incident: &OpenIncident) -> bool {
     may_end(verdict, incident)
         && match incident.severity {
             Severity::Rollback => verdict.all_healthy(),
-            Severity::Alert => verdict.no_breach(),
+            Severity::Alert => verdict.no_breach(incident.trigger),
         }
 }
 

@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::QualityReport,
+    meters::Meters,
     page::{self, Entry, Records},
+    server::connections::{self, Limits},
 };
 
 /// Pages that are made at the same time: each asks the API server for the records of a namespace.
@@ -75,8 +77,9 @@ pub async fn serve(
     listener: tokio::net::TcpListener,
     client: Client,
     namespace: Option<String>,
+    meters: Arc<Meters>,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let shown = Shown {
         client,
         namespace,
@@ -87,9 +90,7 @@ pub async fn serve(
         .route("/reports/{namespace}/{name}", get(one))
         .fallback(|| async { Refusal::NotFound })
         .with_state(shown);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    connections::serve(listener, router, Limits::default(), meters, stop).await;
 }
 
 async fn index(State(shown): State<Shown>) -> Response {

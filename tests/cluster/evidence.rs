@@ -289,9 +289,13 @@ async fn a_missed_uplift_is_a_breach_that_rolls_nothing_back() {
     assert!(scene.space.all::<QualityIncident>().await.unwrap().is_empty());
 }
 
-/// The good release runs under a policy that logs back to a real MLflow: the server, and the runs of a good and of a worse
-/// model.
+/// The good release runs under a policy that logs back.
 async fn logging_back(namespace: &str) -> (stage::Tracking, String, String, Scene) {
+    by_mlflow(namespace, &json!({"evidence": {"mlflow": {"logBack": true}}})).await
+}
+
+/// The good release runs under a policy with a real MLflow: the server, and the runs of a good and of a worse model.
+async fn by_mlflow(namespace: &str, changes: &Value) -> (stage::Tracking, String, String, Scene) {
     let space = space(namespace).await;
     let endpoints = space.endpoints.clone();
     let mlflow = tokio::task::spawn_blocking(move || bed::Mlflow::shared(&endpoints).unwrap());
@@ -308,14 +312,15 @@ async fn logging_back(namespace: &str) -> (stage::Tracking, String, String, Scen
     let targets = space.endpoints.prometheus_targets.clone();
     let scene = Scene::set(space, targets, options).await;
     annotate(&scene, &good(), &old).await;
-    let by_mlflow = policy(&json!({
+    let mut spec = json!({
         "evidence": {
-            "mlflow": {"logBack": true},
+            "mlflow": {},
             "optional": ["conflict_logs", "calibration_report.json", "compliance_timeseries.csv"],
         },
         "objectives": {"compliance": {"minUplift": "0%"}},
-    }));
-    (tracking, old, new, scene.guard(&by_mlflow).await)
+    });
+    crate::scene::merge(&mut spec, changes);
+    (tracking, old, new, scene.guard(&policy(&spec)).await)
 }
 
 fn is_logged_back(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
@@ -390,4 +395,46 @@ async fn a_drill_is_logged_once_to_the_run_of_the_checkpoint_that_it_went_back_t
         .await
         .unwrap();
     assert_eq!(again.metadata.resource_version, drill.metadata.resource_version, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_after_a_rollback_is_judged_by_the_checkpoints_run() {
+    // With `allowPrevious` a false incident would be a false rollback, too.
+    let (tracking, _, worse, scene) = by_mlflow("restart-after", &json!({"rollback": {"allowPrevious": true}})).await;
+    // Another good release: the first one is what it is compared with from then on.
+    let (better, own) = (image('c'), tracking.evaluate("v1").await.unwrap());
+    scene.service.behave(&better, Behaviour::HEALTHY);
+    annotate(&scene, &better, &own).await;
+    scene.registered(&better).await;
+    scene.service.behave(&bad(), Behaviour::HEALTHY);
+    annotate(&scene, &bad(), &worse).await;
+    let incident = scene.incident(IncidentState::Recovered).await;
+    assert_eq!(
+        (incident.spec.trigger, incident.spec.mlflow_run_id.as_deref()),
+        (Trigger::Compliance, Some(worse.as_str()))
+    );
+    assert_eq!(scene.runs().await, better);
+    let before: u64 = scene.revision().await.parse().unwrap();
+
+    // The template carries the run of the release that was rolled back through the restart.
+    scene
+        .space
+        .kubectl(&["rollout", "restart", "deployment/ranker"])
+        .unwrap();
+    stage::script::rolled_out(&scene.space, "ranker").await.unwrap();
+    assert_eq!(scene.revision().await, (before + 1).to_string());
+    scene.looks(4.0).await;
+    scene.nothing_happens_for(Duration::from_secs(15)).await;
+    let incidents = scene.space.all::<QualityIncident>().await.unwrap();
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    let by_its_own = format!("compliance_metrics.json#{own}#");
+    report_status(&scene, "the checkpoint is judged by its own run", |status| {
+        let mut rows = status.quality.iter();
+        rows.any(|row| row.name == "Compliance@1" && row.evidence.starts_with(&by_its_own))
+    })
+    .await;
+    assert_eq!(
+        (scene.runs().await, scene.revision().await),
+        (better, (before + 1).to_string())
+    );
 }

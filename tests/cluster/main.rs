@@ -4,6 +4,7 @@
 
 mod bad_data;
 mod checkpoints;
+mod connections;
 mod containers;
 mod drills;
 mod evidence;

@@ -1,12 +1,12 @@
 //! A breach is rolled back to the checkpoint's digest: once, with one incident, and told.
 
 use quality_officer::{
-    api::{IncidentState, Trigger},
+    api::{IncidentState, QualityIncident, Trigger},
     core::report::Health,
 };
 use stage::Behaviour;
 
-use crate::scene::{Scene, bad, good};
+use crate::scene::{Scene, bad, good, policy, state_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_told() {
@@ -192,4 +192,35 @@ async fn a_gpu_spike_alerts_and_prepares_and_changes_nothing() {
     );
     scene.incident(IncidentState::Resolved).await;
     assert_eq!(scene.runs().await, bad());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_is_full_by_design_keeps_nobody_from_a_checkpoint_and_the_way_back() {
+    let full = |behaviour| Behaviour {
+        gpu: Some(0.6),
+        gpu_memory: 0.9,
+        ..behaviour
+    };
+    let scene = Scene::unguarded("full-gpu").await;
+    scene.service.behave(&good(), full(Behaviour::HEALTHY));
+    scene.service.behave(&bad(), full(Behaviour::FAILING));
+    // Long enough for the alert to be there first.
+    let patient = policy(&serde_json::json!({"checkpoints": {"registerAfter": "40s"}}));
+    scene.space.apply(&patient).unwrap();
+    let alert = |all: &[QualityIncident]| {
+        let mut alerts = all.iter().filter(|one| one.spec.trigger == Trigger::GpuMemory);
+        alerts.any(|one| state_of(one) == IncidentState::NoSafeTarget)
+    };
+    scene.incidents("the full GPU alerts", alert).await;
+    scene.registered(&good()).await;
+    let open = scene.incidents("the alert stands", alert).await;
+    assert_eq!(open.len(), 1, "{open:#?}");
+
+    scene.ship(&bad()).await;
+    let recovered = |all: &[QualityIncident]| {
+        let mut breaches = all.iter().filter(|one| one.spec.trigger == Trigger::ErrorRate);
+        breaches.any(|one| state_of(one) == IncidentState::Recovered)
+    };
+    scene.incidents("the breach is recovered from", recovered).await;
+    assert_eq!((scene.runs().await, scene.revision().await), (good(), "3".into()));
 }

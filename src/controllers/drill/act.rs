@@ -16,7 +16,7 @@ use crate::{
         RunningImage,
     },
     controllers::{
-        build::{is_closed, time},
+        build::{holds_back, time},
         context::{CallError, Context, Written, call, post},
         drill::{
             build::{self, Mark, Undo, fault_images, identity, rollback_mark},
@@ -258,7 +258,7 @@ impl Act<'_> {
         let all = call(api.list(&ListParams::default())).await?;
         let mut all = all.items.iter().filter_map(|incident| incident.0.as_ref().ok());
         let open =
-            all.find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident));
+            all.find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && holds_back(incident));
         Ok(open.map(ResourceExt::name_any))
     }
 

@@ -15,7 +15,7 @@ use crate::{
         DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityPolicy, ROLLBACK_ANNOTATION, RecoveryDrill,
     },
     controllers::{
-        build::{candidate, is_closed, quarantine},
+        build::{candidate, holds_back, quarantine},
         checkpoints,
         context::{CallError, Context, Stores, call},
         drill::{
@@ -288,10 +288,10 @@ async fn not_staging(context: &Context, namespace: &str) -> Result<Option<Obstac
     }))
 }
 
-/// The policy's incident that is not closed.
+/// The policy's incident during which nothing is rehearsed.
 pub fn open_incident(stores: &Stores, policy: &QualityPolicy, namespace: &str) -> Option<String> {
     of_namespace(&stores.incidents.state(), namespace)
-        .find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && !is_closed(incident))
+        .find(|incident| Some(&incident.spec.policy.uid) == policy.uid().as_ref() && holds_back(incident))
         .map(ResourceExt::name_any)
 }
 

@@ -98,7 +98,7 @@ fn three_percent_errors_against_one_are_a_breach_after_two_looks_that_began_with
     let estimate = errors.estimate.as_ref().unwrap();
     assert_eq!(estimate.n, 3_000);
     assert!((estimate.value - 0.03).abs() < 1e-12);
-    assert!(!verdict.all_healthy() && !verdict.no_breach());
+    assert!(!verdict.all_healthy() && !verdict.no_breach(Trigger::GpuMemory));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_breach_whose_last_look_is_unknown_is_neither_acted_on_nor_over() {
     take(&mut analysis, 1, |at| unknown(at, Unknown::ProviderError));
     let verdict = analysis.verdict();
     assert!(!verdict.trigger(Trigger::ErrorRate).unwrap().in_breach());
-    assert!(!verdict.no_breach(), "the evidence still stands");
+    assert!(!verdict.no_breach(Trigger::GpuMemory), "the evidence still stands");
 }
 
 #[test]
@@ -377,7 +377,11 @@ fn a_gpu_over_its_limit_alerts_within_three_minutes_and_a_moment_does_not() {
     take(&mut moment, 10, |at| gpu(at, 0.97));
     let verdict = moment.verdict();
     assert_eq!(verdict.trigger(Trigger::GpuUtilization).unwrap().state, State::Breach);
-    assert!(!verdict.all_healthy(), "an alert is not health");
+    assert!(
+        verdict.all_healthy() && verdict.may_be_registered(),
+        "an alert is none of the release's"
+    );
+    assert!(verdict.no_breach(Trigger::ErrorRate) && !verdict.no_breach(Trigger::GpuUtilization));
     assert_eq!(state(&moment, Trigger::GpuMemory), State::Unknown(Unknown::NoData));
 }
 

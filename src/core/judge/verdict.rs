@@ -150,29 +150,26 @@ impl Verdict {
 
     /// The triggers that alert.
     pub fn alerting(&self) -> impl Iterator<Item = &TriggerVerdict> {
-        self.triggers
-            .iter()
-            .filter(|verdict| matches!(verdict.trigger, Trigger::GpuUtilization | Trigger::GpuMemory))
+        self.triggers.iter().filter(|verdict| verdict.trigger.only_alerts())
     }
 
-    /// Every streaming trigger is healthy on enough requests, and no other one is in breach or may be about to. What is
-    /// not known of a model's compliance ends neither a recovery nor a certification.
+    /// Every streaming trigger is healthy on enough requests, and compliance is not in breach and not about to be. What is
+    /// not known of a model's compliance ends neither a recovery nor a certification, and what alerts only has no say here.
     pub fn all_healthy(&self) -> bool {
         self.streaming().next().is_some()
             && self.streaming().all(TriggerVerdict::is_shown_healthy)
             && !self
-                .alerting()
-                .chain(self.compliance())
-                .any(|trigger| matches!(trigger.state, State::Breach | State::Undetermined))
+                .compliance()
+                .is_some_and(|trigger| matches!(trigger.state, State::Breach | State::Undetermined))
     }
 
-    /// Some trigger's last look was usable and no trigger's evidence stands, also of those whose last look
-    /// was not usable.
-    pub fn no_breach(&self) -> bool {
-        self.triggers
-            .iter()
-            .any(|verdict| !matches!(verdict.state, State::Unknown(_)))
-            && !self.triggers.iter().any(TriggerVerdict::evidence_stands)
+    /// What an incident of this trigger ends with: some trigger's last look was usable and no trigger's evidence stands, also
+    /// of those whose last look was not usable. What alerts only counts for an incident of its own.
+    pub fn no_breach(&self, of: Trigger) -> bool {
+        let counts = |verdict: &&TriggerVerdict| of.only_alerts() || !verdict.trigger.only_alerts();
+        let counted = || self.triggers.iter().filter(counts);
+        counted().any(|verdict| !matches!(verdict.state, State::Unknown(_)))
+            && !counted().any(TriggerVerdict::evidence_stands)
             && self.blind_since.is_none()
     }
 }

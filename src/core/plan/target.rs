@@ -97,10 +97,15 @@ pub(super) fn missing_container(observed: &Observed, candidate: &Candidate) -> O
     missing.map(|image| image.container.clone())
 }
 
-/// Whether the candidate's images are the ones that run: by the template, or by the digests of the pods when
-/// all that are known agree. During a rollout the old release's pods run the checkpoint beside the new one.
+/// Whether the candidate's images are the ones that run.
 pub fn runs(observed: &Observed, candidate: &Candidate) -> bool {
-    candidate.images.iter().all(|image| {
+    are_running(observed, &candidate.images)
+}
+
+/// Whether these images are the ones that run: by the template, or by the digests of the pods when all that are known
+/// agree. During a rollout the old release's pods run the checkpoint beside the new one.
+fn are_running(observed: &Observed, images: &[ContainerImage]) -> bool {
+    images.iter().all(|image| {
         let template = observed
             .images
             .iter()
@@ -116,9 +121,29 @@ pub fn runs(observed: &Observed, candidate: &Candidate) -> bool {
     })
 }
 
+/// Images that were there once, with the run that was named for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// What says so.
+    pub by: Witness,
+    /// The run; none where none was named, or none is known.
+    pub run: Option<String>,
+    /// The images.
+    pub images: Vec<ContainerImage>,
+    /// When they were first there, unix seconds.
+    pub since: i64,
+}
+
+/// What says which images a run was named for, the one that is believed first before the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Witness {
+    /// An incident: its release was judged by this run.
+    Incident,
+    /// A template that the Deployment had, or a checkpoint.
+    Template,
+}
+
 /// The run of the release that runs: the one that its template names, or that of the checkpoint that it is.
-///
-/// A rollback changes images and leaves the template's annotation, which then names the run of the release before.
 pub fn own_run(observed: &Observed) -> Option<RunOf> {
     let checkpoint = observed
         .candidates
@@ -126,7 +151,10 @@ pub fn own_run(observed: &Observed) -> Option<RunOf> {
         .filter(|candidate| candidate.run.is_some() && runs(observed, candidate))
         .max_by_key(|candidate| candidate.certified)
         .and_then(|candidate| candidate.run.clone());
-    let named = observed.template_run.as_ref().filter(|_| !observed.is_rolled_back);
+    let named = observed
+        .template_run
+        .as_ref()
+        .filter(|run| !is_left_over(observed, run));
     match (named, checkpoint) {
         (Some(named), Some(checkpoint)) if checkpoint.run_id == *named => Some(checkpoint),
         (Some(named), _) => Some(RunOf {
@@ -135,6 +163,23 @@ pub fn own_run(observed: &Observed) -> Option<RunOf> {
         }),
         (None, checkpoint) => checkpoint,
     }
+}
+
+/// Whether the run that the template names is that of a release before. Who goes back by the images alone, as a rollback
+/// does, leaves the template's annotation, and every later change of the template (a restart, a limit) carries it on.
+///
+/// So a run is of the images that it came with. Others that were there before it do not take it over when they come back;
+/// new ones do, and so does what a person names anew: a run that came with the images that run.
+fn is_left_over(observed: &Observed, run: &str) -> bool {
+    let of_it = observed
+        .sightings
+        .iter()
+        .filter(|sighting| sighting.run.as_deref() == Some(run));
+    let Some(came) = of_it.min_by_key(|sighting| (sighting.by, sighting.since)) else {
+        return false;
+    };
+    let is_older = |sighting: &Sighting| sighting.since <= came.since && are_running(observed, &sighting.images);
+    !are_running(observed, &came.images) && observed.sightings.iter().any(is_older)
 }
 
 /// The run to compare with: that of the checkpoint that was certified last among those that do not run now. How long

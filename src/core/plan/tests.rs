@@ -8,10 +8,14 @@ use crate::core::{
     stats::{Estimate, Method},
 };
 
+#[path = "tests/alerts.rs"]
+mod alerts;
 #[path = "tests/compliance.rs"]
 mod compliance;
 #[path = "tests/doubt.rs"]
 mod doubt;
+#[path = "tests/own_run.rs"]
+mod own_run;
 #[path = "tests/properties.rs"]
 mod properties;
 #[path = "tests/request.rs"]
@@ -94,7 +98,7 @@ fn observed() -> Observed {
         running: vec![image('b')],
         rollout_complete: true,
         template_run: None,
-        is_rolled_back: false,
+        sightings: vec![],
         annotated_incident: None,
         candidates: vec![candidate("good", 'a', NOW - 100)],
         incident: None,
@@ -260,6 +264,7 @@ fn an_open_incident_is_decided_by_mode_severity_cooldown_and_target() {
     use IncidentState as S;
     let open = || incident(S::Open);
     let alert = OpenIncident {
+        trigger: Trigger::GpuUtilization,
         severity: Severity::Alert,
         ..open()
     };

@@ -39,6 +39,8 @@ pub struct Behaviour {
     pub in_flight: f64,
     /// GPU utilisation, share of 1; none without GPU.
     pub gpu: Option<f64>,
+    /// Share of the GPU's memory that is used, where there is a GPU.
+    pub gpu_memory: f64,
     /// What the exporter answers instead of metrics, when it does.
     pub instead: Option<Instead>,
 }
@@ -62,6 +64,7 @@ impl Behaviour {
         slow: 0.01,
         in_flight: 60.0,
         gpu: None,
+        gpu_memory: 0.4,
         instead: None,
     };
     /// 10 % errors.
@@ -303,8 +306,8 @@ fn text(counting: &Counting, behaviour: &Behaviour, layout: Layout) -> String {
     );
     if let Some(gpu) = behaviour.gpu {
         lines.add("DCGM_FI_DEV_GPU_UTIL{gpu=\"0\"}", gpu * 100.0);
-        lines.add("DCGM_FI_DEV_FB_USED{gpu=\"0\"}", 40.0);
-        lines.add("DCGM_FI_DEV_FB_FREE{gpu=\"0\"}", 60.0);
+        lines.add("DCGM_FI_DEV_FB_USED{gpu=\"0\"}", behaviour.gpu_memory * 100.0);
+        lines.add("DCGM_FI_DEV_FB_FREE{gpu=\"0\"}", 100.0 - behaviour.gpu_memory * 100.0);
     }
     lines.add("scripted_seconds", counting.begin.elapsed().as_secs_f64());
     lines.text()

@@ -196,7 +196,7 @@ fn many_gpus_that_are_busy_for_a_moment_are_still_a_moment() {
     assert_ne!(state(&analysis, Trigger::GpuMemory), State::Breach);
     take(&mut analysis, 8, |at| gpus(at, 0.99));
     assert_eq!(state(&analysis, Trigger::GpuMemory), State::Breach);
-    assert!(!analysis.verdict().no_breach());
+    assert!(!analysis.verdict().no_breach(Trigger::GpuMemory));
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn failures_that_nobody_counts_are_unknown_and_say_so_and_the_release_is_not_bli
 fn without_a_look_nothing_is_known_and_nothing_asserted() {
     let analysis = analysis(policy(), independent());
     let verdict = analysis.verdict();
-    assert!(!verdict.all_healthy() && !verdict.no_breach());
+    assert!(!verdict.all_healthy() && !verdict.no_breach(Trigger::GpuMemory));
     assert_eq!((verdict.at, verdict.blind_since), (0, None));
     for trigger in &verdict.triggers {
         assert_eq!(trigger.state, State::Unknown(Unknown::NoData));
@@ -319,7 +319,7 @@ proptest! {
                 prop_assert!(!trigger.in_breach() || trigger.evidence_stands());
                 prop_assert!(!trigger.in_breach() || trigger.onset.is_some_and(|onset| onset < at));
             }
-            prop_assert!(!(verdict.no_breach() && verdict.triggers.iter().any(TriggerVerdict::evidence_stands)));
+            prop_assert!(!(verdict.no_breach(Trigger::GpuMemory) && verdict.triggers.iter().any(TriggerVerdict::evidence_stands)));
         }
         prop_assert_eq!(live.verdict(), replayed.verdict());
     }

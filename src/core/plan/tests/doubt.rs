@@ -226,6 +226,7 @@ fn a_breach_that_cannot_be_seen_still_escalates() {
 #[test]
 fn a_waiting_incident_ends_with_health_shown_and_an_alert_with_its_alarm() {
     let alert = |state| OpenIncident {
+        trigger: Trigger::GpuMemory,
         severity: Severity::Alert,
         ..incident(state)
     };
@@ -243,6 +244,7 @@ fn a_waiting_incident_ends_with_health_shown_and_an_alert_with_its_alarm() {
 fn an_alert_is_never_a_rollback_without_a_person() {
     for mode in [Mode::Automatic, Mode::Prepare] {
         let alert = |state, approved| OpenIncident {
+            trigger: Trigger::GpuMemory,
             severity: Severity::Alert,
             approved,
             ..incident(state)
@@ -327,7 +329,6 @@ fn a_checkpoint_is_judged_until_it_is_shown_healthy_or_in_breach() {
     for verdict in [
         verdict(State::Undetermined, State::Healthy),
         verdict(State::Healthy, State::Unknown(Unknown::NoData)),
-        gpu_alert(),
     ] {
         assert_eq!(
             plan(&policy(), &verdict, &rolled_back(S::Verifying)),

@@ -1,0 +1,222 @@
+//! How the operator's ports take connections: one request each, within a time, and no more of them than can be afforded.
+//!
+//! Nothing that a peer does or leaves undone keeps a connection: its request is there in time or it goes, and so does one
+//! that takes its answer too slowly. Where there are as many as there may be, a new one takes the place of the one that has
+//! waited longest without a request: a probe, which asks as soon as it is connected, gets through thousands that ask nothing.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io::{self, ErrorKind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::Request, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use crate::meters::{KindLabel, Meters};
+
+/// The longest head of a request, bytes: what a connection buffers at most.
+const LONGEST_HEAD: usize = 16 << 10;
+/// The pause after the machine had no descriptor for a connection.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+
+/// What a port can afford.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub most: usize,
+    /// From the connection to the end of its request's head.
+    pub request: Duration,
+    /// From the connection to the last byte of its answer.
+    pub whole: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            most: 256,
+            request: Duration::from_secs(5),
+            whole: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why a connection was closed before its answer. The names are stable.
+#[derive(Clone, Copy, Debug)]
+enum Closed {
+    /// It made room for a newer one.
+    Limit,
+    /// It brought no request in time.
+    NoRequest,
+    /// It was not done in time.
+    Slow,
+}
+
+impl Closed {
+    /// Its name in the operator's metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "Limit",
+            Self::NoRequest => "NoRequest",
+            Self::Slow => "Slow",
+        }
+    }
+}
+
+/// Serves until `stop`; then what has a request is still answered, within its time.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    meters: Arc<Meters>,
+    stop: CancellationToken,
+) {
+    let mut connections = Connections {
+        router,
+        limits,
+        meters,
+        tasks: JoinSet::new(),
+        open: VecDeque::new(),
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.tasks.join_next_with_id() => connections.forget(&ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => connections.take(stream).await,
+                // It went before it was taken.
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot take a connection");
+                    connections.make_room();
+                    sleep(NO_DESCRIPTOR).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    connections.end().await;
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+    )
+}
+
+/// A connection that is open.
+struct Open {
+    task: AbortHandle,
+    /// Its request is there.
+    asked: Arc<AtomicBool>,
+}
+
+/// The connections of a port.
+struct Connections {
+    router: Router,
+    limits: Limits,
+    meters: Arc<Meters>,
+    tasks: JoinSet<()>,
+    /// Oldest first.
+    open: VecDeque<Open>,
+}
+
+impl Connections {
+    async fn take(&mut self, stream: TcpStream) {
+        if self.open.len() >= self.limits.most {
+            self.make_room();
+        }
+        // What was closed is gone before as many again are there.
+        while self.tasks.len() >= 2 * self.limits.most {
+            match self.tasks.join_next_with_id().await {
+                Some(ended) => self.forget(&ended),
+                None => break,
+            }
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let attended = attend(
+            stream,
+            self.router.clone(),
+            asked.clone(),
+            self.limits,
+            self.meters.clone(),
+        );
+        let task = self.tasks.spawn(attended);
+        self.open.push_back(Open { task, asked });
+    }
+
+    /// Closes the oldest one without a request; where each has one, the oldest.
+    fn make_room(&mut self) {
+        let oldest = self.open.iter().position(|open| !open.asked.load(Ordering::Relaxed));
+        if let Some(open) = self.open.remove(oldest.unwrap_or(0)) {
+            open.task.abort();
+            count(&self.meters, Closed::Limit);
+        }
+    }
+
+    fn forget(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        if let Some(index) = self.open.iter().position(|open| open.task.id() == id) {
+            self.open.remove(index);
+        }
+    }
+
+    async fn end(&mut self) {
+        for open in self.open.iter().filter(|open| !open.asked.load(Ordering::Relaxed)) {
+            open.task.abort();
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// One connection, from its request to its answer.
+async fn attend(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limits: Limits, meters: Arc<Meters>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        answer(router.clone(), request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request)
+        // The peers come every few seconds at most: to connect anew costs less than to keep what may never ask again.
+        .keep_alive(false)
+        .max_buf_size(LONGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(limits.whole, connection).await {
+        Err(_) => count(&meters, Closed::Slow),
+        Ok(Err(error)) if error.is_timeout() => count(&meters, Closed::NoRequest),
+        // Answered, or the peer went.
+        Ok(_) => {}
+    }
+}
+
+async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    // A router is always ready.
+    router.call(request).await
+}
+
+fn count(meters: &Meters, why: Closed) {
+    let kind = why.name().to_owned();
+    meters.connections_closed.get_or_create(&KindLabel { kind }).inc();
+}
+
+#[cfg(test)]
+#[path = "connections/tests.rs"]
+mod tests;

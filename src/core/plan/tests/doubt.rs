@@ -192,7 +192,7 @@ fn a_breach_that_cannot_be_seen_for_a_moment_has_not_ended() {
 fn a_breach_of_failures_has_not_ended_when_nobody_counts_them_any_more() {
     // The policy was edited and judges anew: no evidence stands, and latency is healthy.
     let mut not_counted = verdict(State::Unknown(Unknown::ErrorsNotSeen), State::Healthy);
-    assert!(not_counted.no_breach());
+    assert!(not_counted.no_breach(Trigger::ErrorRate));
     let alert = |state| OpenIncident {
         severity: Severity::Alert,
         ..incident(state)

@@ -131,7 +131,7 @@ pub struct RollbackCheckpointStatus {
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub template_images: Vec<RunningImage>,
-    /// When its images were last seen running with every judged trigger healthy.
+    /// When its images were last seen running with every trigger that rolls back healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certified_at: Option<Time>,
     /// When every image was last found whole in its registry; renewed every few minutes.

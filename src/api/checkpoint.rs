@@ -135,7 +135,7 @@ pub struct RollbackCheckpointStatus {
     #[schemars(length(max = 3))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<CertifiedRelease>,
-    /// When its images were last seen running with every judged trigger healthy.
+    /// When its images were last seen running with every trigger that rolls back healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certified_at: Option<Time>,
     /// When every image was last found whole in its registry; renewed every few minutes.

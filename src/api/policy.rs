@@ -349,7 +349,7 @@ pub enum RollbackScope {
 pub struct Checkpoints {
     /// Register a release as checkpoint once it has been healthy for `registerAfter`.
     pub auto_register: bool,
-    /// How long every judged trigger must have been healthy before a release is registered.
+    /// How long every trigger that rolls back must have been healthy before a release is registered.
     pub register_after: Span,
     /// A checkpoint that was not certified for longer is not used.
     pub max_age: Span,

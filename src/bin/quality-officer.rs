@@ -243,7 +243,13 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
     };
     let serving = tokio::spawn(server::serve(listener, shown, stop.clone()));
     let pages = match &config.report_page {
-        Some(page) => Some(serve_reports(page, &client, arguments.namespace.clone(), &meters, &stop).await?),
+        Some(page) => Some(serve_reports(
+            page,
+            &client,
+            arguments.namespace.clone(),
+            &meters,
+            &stop,
+        )?),
         None => None,
     };
     let signalled = stop.clone();
@@ -313,7 +319,7 @@ fn stand(
 }
 
 /// Starts the report pages on their own address.
-async fn serve_reports(
+fn serve_reports(
     page: &ReportPage,
     client: &kube::Client,
     namespace: Option<String>,

@@ -272,7 +272,7 @@ fn verified(facts: &Facts) -> Finding {
         Some(_) => Finding::new(
             Standing::Holds,
             "SeenHealthy",
-            "its digests were seen running with every judged trigger healthy",
+            "its digests were seen running with every trigger that rolls back healthy",
         ),
         None => Finding::new(
             Standing::Fails,

@@ -1,13 +1,15 @@
 //! How the operator's ports take connections: one request each, within a time, and no more of them than can be afforded.
 //!
 //! Nothing that a peer does or leaves undone keeps a connection: its request is there in time or it goes, and so does one
-//! that takes its answer too slowly. Where there are as many as there may be, a new one takes the place of the one that has
-//! waited longest without a request: a probe, which asks as soon as it is connected, gets through thousands that ask nothing.
+//! that takes its answer too slowly. Where there are as many as there may be, a new one takes the place of another: of the peer
+//! that has most of them the one that has waited longest without a request. So who opens thousands shuts out itself, and a
+//! probe, which asks as soon as it is connected, gets through even where they come from as many peers.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     io::{self, ErrorKind},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -96,7 +98,7 @@ pub async fn serve(
             () = stop.cancelled() => break,
             Some(ended) = connections.tasks.join_next_with_id() => connections.forget(&ended),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connections.take(stream).await,
+                Ok((stream, peer)) => connections.take(stream, peer.ip()).await,
                 // It went before it was taken.
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
@@ -121,6 +123,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 /// A connection that is open.
 struct Open {
     task: AbortHandle,
+    peer: IpAddr,
     /// Its request is there.
     asked: Arc<AtomicBool>,
 }
@@ -136,7 +139,7 @@ struct Connections {
 }
 
 impl Connections {
-    async fn take(&mut self, stream: TcpStream) {
+    async fn take(&mut self, stream: TcpStream, peer: IpAddr) {
         if self.open.len() >= self.limits.most {
             self.make_room();
         }
@@ -156,13 +159,21 @@ impl Connections {
             self.meters.clone(),
         );
         let task = self.tasks.spawn(attended);
-        self.open.push_back(Open { task, asked });
+        self.open.push_back(Open { task, peer, asked });
     }
 
-    /// Closes the oldest one without a request; where each has one, the oldest.
+    /// Of the peers that have most, closes the oldest one without a request; where each has one, the oldest.
     fn make_room(&mut self) {
-        let oldest = self.open.iter().position(|open| !open.asked.load(Ordering::Relaxed));
-        if let Some(open) = self.open.remove(oldest.unwrap_or(0)) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for open in &self.open {
+            *counts.entry(open.peer).or_default() += 1;
+        }
+        let most = counts.values().max();
+        let has_most = |open: &Open| counts.get(&open.peer) == most;
+        let waits = |open: &Open| has_most(open) && !open.asked.load(Ordering::Relaxed);
+        let oldest = self.open.iter().position(waits);
+        let oldest = oldest.or_else(|| self.open.iter().position(has_most));
+        if let Some(open) = oldest.and_then(|index| self.open.remove(index)) {
             open.task.abort();
             count(&self.meters, Closed::Limit);
         }

@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,6 +17,7 @@ use serde_json::json;
 use stage::{Operator, OperatorOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     task::JoinSet,
 };
 
@@ -26,6 +27,8 @@ use crate::scene::space;
 const WANTED: usize = 10_000;
 /// Descriptors that a test needs besides.
 const SPARE: usize = 300;
+/// Where they come from: not where the probes come from.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// The peer of a connection that was closed comes again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
 /// What a port takes at a time; those that are being closed may be as many again.
@@ -51,7 +54,9 @@ fn affordable() -> usize {
 async fn half_open(address: SocketAddr, after: Duration, begin: &'static str, closed: Arc<AtomicUsize>) {
     tokio::time::sleep(after).await;
     loop {
-        if let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ELSEWHERE, 0).into()).unwrap();
+        if let Ok(mut stream) = socket.connect(address).await {
             let _ = stream.write_all(begin.as_bytes()).await;
             let _ = stream.read(&mut [0; 16]).await;
             closed.fetch_add(1, Ordering::Relaxed);

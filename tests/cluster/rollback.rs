@@ -50,7 +50,7 @@ async fn a_failing_release_goes_back_to_the_checkpoint_once_and_the_story_is_tol
     for part in [
         "# Postmortem of ranker-",
         "trigger ErrorRate",
-        "| Recovered: every judged trigger is healthy on the checkpoint |",
+        "| Recovered: every trigger that rolls back is healthy on the checkpoint |",
         "recovery success ratio of this policy: 1 of 1 (CI95 2.5% to 100.0%)",
         "| ErrorRate | 1.0% |",
         "## Corrective actions\n\n- Error rate was the trigger",

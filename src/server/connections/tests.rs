@@ -61,6 +61,17 @@ impl Port {
         stream
     }
 
+    /// Silent ones of another peer.
+    async fn silent_from_elsewhere(&self, count: usize) -> Vec<TcpStream> {
+        let mut streams = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+            streams.push(socket.connect(self.address).await.unwrap());
+        }
+        streams
+    }
+
     /// Half-open ones: every other one sends the beginning of a request.
     async fn half_open(&self, count: usize) -> Vec<TcpStream> {
         let mut streams = Vec::with_capacity(count);
@@ -151,6 +162,25 @@ async fn beyond_the_limit_the_oldest_half_open_one_goes_and_probes_are_answered(
     }
     assert_eq!(port.closed(Closed::NoRequest), 0);
     assert!(port.closed(Closed::Limit) >= old, "{}", port.closed(Closed::Limit));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_thousands_shuts_out_itself_alone() {
+    let limits = Limits {
+        most: 8,
+        request: LONG,
+        whole: LONG,
+    };
+    let port = Port::with(limits).await;
+    // It takes its time between its connection and its request.
+    let mut slow = port.sends("GET /readyz HTTP/1.1\r\n").await;
+    let mut streams = port.silent_from_elsewhere(500).await;
+    streams.truncate(490);
+    for stream in streams {
+        assert_eq!(all(stream).await, "");
+    }
+    slow.write_all(b"Host: operator\r\n\r\n").await.unwrap();
+    assert!(all(slow).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ async fn containers(scene: &Scene) -> Vec<(String, String)> {
 }
 
 /// The Deployment `ranker` gets these containers beside `server`, with the images of `digit`.
-async fn beside_the_server(scene: &Scene, names: &[&str], server: &str, digit: char) -> Vec<(String, String)> {
+fn beside_the_server(scene: &Scene, names: &[&str], server: &str, digit: char) -> Vec<(String, String)> {
     let mut wanted = vec![("server".to_owned(), server.to_owned())];
     wanted.extend(names.iter().map(|name| ((*name).to_owned(), beside(name, digit))));
     let list: Vec<Value> = wanted
@@ -37,10 +37,10 @@ async fn beside_the_server(scene: &Scene, names: &[&str], server: &str, digit: c
 
 async fn goes_back_in_the_live_order(namespace: &str, gate: &str, names: &[&str]) {
     let scene = Scene::unguarded(namespace).await;
-    let registered = beside_the_server(&scene, names, &good(), '1').await;
+    let registered = beside_the_server(&scene, names, &good(), '1');
     script::rolled_out(&scene.space, "ranker").await.unwrap();
     let scene = scene.guard(&policy(&json!({"gate": {"mode": gate}}))).await;
-    beside_the_server(&scene, names, &bad(), '2').await;
+    beside_the_server(&scene, names, &bad(), '2');
 
     let incident = scene.incident(IncidentState::Recovered).await;
     assert_eq!(containers(&scene).await, registered);

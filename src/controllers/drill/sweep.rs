@@ -162,8 +162,9 @@ impl Sweeper {
         };
         match drill.filter(|drill| self.may_be_undone(deployment, drill, undo)) {
             Some(drill) => {
-                restore(&self.context, deployment, &drill, undo).await?;
-                self.under_way.forget(&mark.uid);
+                if restore(&self.context, deployment, &drill, undo).await? {
+                    self.under_way.forget(&mark.uid);
+                }
             }
             None => self.report(deployment, Some(&mark), told).await,
         }

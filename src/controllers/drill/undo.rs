@@ -61,7 +61,7 @@ pub async fn delete_shadow(context: &Context, shadow: &Deployment) -> Result<boo
 }
 
 /// Puts back the images that a drill in place found, by the drill's own record, and takes the mark away, on the
-/// Deployment read anew.
+/// Deployment read anew; false where somebody wrote in between, and it is to be tried again.
 pub async fn restore(
     context: &Context,
     deployment: &Deployment,
@@ -82,9 +82,11 @@ pub async fn restore(
         return Ok(true);
     }
     match change(context, &current, None, images).await {
-        Ok(()) => tracing::warn!(deployment = %current.name_any(), "restored after a drill in place"),
-        Err(error) if error.is_conflict() || error.is_not_found() => {}
-        Err(error) => return Err(error),
+        Ok(()) => {
+            tracing::warn!(deployment = %current.name_any(), "restored after a drill in place");
+            Ok(true)
+        }
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(true)
 }

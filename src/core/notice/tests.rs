@@ -37,9 +37,9 @@ fn told(kinds: &[Kind]) -> Vec<Told> {
 
 #[test]
 fn each_step_of_an_incident_is_told_once() {
-    use Kind::{Breach, Recovered, RolledBack, Sustained};
+    use Kind::{AtRisk, Breach, Recovered, RolledBack, Sustained};
     let all = route(&Kind::ALL);
-    let rows: [(IncidentState, bool, &[Kind], &[Kind]); 10] = [
+    let rows: [(IncidentState, bool, &[Kind], &[Kind]); 12] = [
         (IncidentState::AwaitingApproval, false, &[], &[Breach]),
         (IncidentState::AwaitingApproval, false, &[Breach], &[]),
         (IncidentState::AwaitingApproval, true, &[Breach], &[Sustained]),
@@ -48,6 +48,9 @@ fn each_step_of_an_incident_is_told_once() {
         (IncidentState::Verifying, false, &[Breach, RolledBack], &[]),
         // A rollback that did not help is not waited out.
         (IncidentState::Ineffective, false, &[Breach], &[Sustained]),
+        // Neither is one that the API server refuses, and it is told again when it lasts.
+        (IncidentState::Refused, false, &[], &[Breach, AtRisk]),
+        (IncidentState::Refused, true, &[Breach, AtRisk], &[Sustained]),
         (IncidentState::Recovered, true, &[Breach, RolledBack], &[Recovered]),
         (IncidentState::Recovered, true, &[Breach, Recovered], &[]),
         // Nobody was reached while it lasted: one message tells all of it.

@@ -18,6 +18,8 @@ mod doubt;
 mod own_run;
 #[path = "tests/properties.rs"]
 mod properties;
+#[path = "tests/refused.rs"]
+mod refused;
 #[path = "tests/request.rs"]
 mod request;
 

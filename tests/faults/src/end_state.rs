@@ -15,8 +15,8 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams},
 };
 use quality_officer::api::{
-    QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, ROLLBACK_ANNOTATION, RecoveryDrill,
-    RollbackCheckpoint,
+    IncidentState, QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, ROLLBACK_ANNOTATION,
+    RecoveryDrill, RollbackCheckpoint,
 };
 use serde_json::{Value, json};
 use stage::StageError;
@@ -137,7 +137,9 @@ fn policy(policy: &QualityPolicy) -> Value {
 
 fn incident(incident: &QualityIncident) -> Value {
     let status = incident.status.clone().unwrap_or_default();
-    let steps: Vec<_> = status.steps.iter().map(|step| step.state.name()).collect();
+    // Where the fault is a refusal, it stands among the steps: the end must be the same all the same.
+    let steps = status.steps.iter().filter(|step| step.state != IncidentState::Refused);
+    let steps: Vec<_> = steps.map(|step| step.state.name()).collect();
     json!({
         "trigger": incident.spec.trigger.name(),
         "from": incident.spec.from,

@@ -72,7 +72,7 @@ impl Act<'_> {
             (Plan::Open(new), _) => self.open(new).await,
             (Plan::RollBack(candidate), Some(incident)) => self.roll_back(incident, candidate).await,
             (Plan::Advance(advance), Some(incident)) => self.advance(incident, advance).await,
-            (Plan::Escalate, Some(incident)) => self.escalate(incident).await,
+            (Plan::Escalate, Some(incident)) => self.escalate(incident, &refusal_of(incident)).await,
         }
     }
 
@@ -208,7 +208,7 @@ impl Act<'_> {
         candidate: &Candidate,
         error: CallError,
     ) -> Result<Done, CallError> {
-        if let Some(words) = error.refusal() {
+        if let Some(words) = error.denial() {
             let message = format!(
                 "the API server refuses the rollback to checkpoint {}: {}; it is tried again each minute",
                 candidate.name,
@@ -220,7 +220,8 @@ impl Act<'_> {
         let escalated = status.is_some_and(|status| conditions::is_true(&status.conditions, "Escalated"));
         let lasts = self.now.as_second() - incident.spec.onset.0.as_second();
         if !escalated && lasts > self.rules.escalate_after {
-            self.escalate(incident).await?;
+            self.escalate(incident, &format!("; the rollback's write fails: {error}"))
+                .await?;
         }
         Err(error)
     }
@@ -237,7 +238,9 @@ impl Act<'_> {
         };
         let mut changed = incident.clone();
         changed.status.get_or_insert_default().refusal = Some(refusal);
-        if status.state == IncidentState::Refused && status.message == message {
+        if status.state == IncidentState::Refused {
+            // Other words are no other step: each try of a webhook may have some.
+            changed.status.get_or_insert_default().message = message;
             self.context.replace_status(&changed).await?;
             return Ok(Done::Wrote);
         }
@@ -364,12 +367,12 @@ impl Act<'_> {
         )
     }
 
-    async fn escalate(&self, incident: &QualityIncident) -> Result<Done, CallError> {
+    async fn escalate(&self, incident: &QualityIncident, obstacle: &str) -> Result<Done, CallError> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
         let lasts = words::span(self.now.as_second() - incident.spec.onset.0.as_second());
         let note = format!(
-            "the breach lasts for {lasts} (state {}): {}",
+            "the breach lasts for {lasts} (state {}): {}{obstacle}",
             status.state.name(),
             incident.spec.reason
         );
@@ -399,6 +402,15 @@ impl Act<'_> {
         };
         tell(self.context, self.policy, Some(&self.gathered.deployment), &told).await;
     }
+}
+
+/// What an escalation says of a rollback that is refused.
+fn refusal_of(incident: &QualityIncident) -> String {
+    let status = incident.status.as_ref();
+    let refused = status.filter(|status| status.state == IncidentState::Refused);
+    refused
+        .map(|status| format!("; {}", status.message))
+        .unwrap_or_default()
 }
 
 /// Where a reason stands in the story of an incident.

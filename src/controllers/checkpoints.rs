@@ -39,6 +39,9 @@ use crate::{
 /// Certification is renewed after this share of the RPO objective, so that it is never older than the objective.
 const RENEWAL_SHARE: f64 = 0.8;
 
+/// Where a policy registers nothing by itself, a release is on record as good after so long, seconds.
+const BAKED_AFTER: i64 = 300;
+
 /// What the Ready pods of a release show.
 #[derive(Default)]
 pub struct Running {
@@ -227,7 +230,8 @@ pub async fn keep(
         };
         let may = runs && !kept_out && standing.settled && healthy && proven && !checkpoint.spec.revoked;
         // A release under the same images is on record as good only once it has shown that itself.
-        let release = if may && (baked || rules.register_after.is_none()) {
+        let shown = |after| standing.healthy_since.is_some_and(|since| standing.at - since >= after);
+        let release = if may && shown(rules.register_after.unwrap_or(BAKED_AFTER)) {
             unrecorded(context, checkpoint, gathered).await?
         } else {
             None

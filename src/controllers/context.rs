@@ -108,6 +108,15 @@ impl CallError {
         }
     }
 
+    /// As [`Self::refusal`], also where what is asked on the way, a webhook that fails closed, does not answer (500): asking
+    /// again at once changes nothing, and a person must know.
+    pub fn denial(&self) -> Option<&str> {
+        match self {
+            Self::Api(kube::Error::Api(status)) if status.code == 500 => Some(&status.message),
+            error => error.refusal(),
+        }
+    }
+
     fn code(&self) -> Option<u16> {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status.code),

@@ -19,11 +19,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
-    api::{DRILL_ANNOTATION, DrillMode, QualityPolicy, RecoveryDrill},
+    api::{DrillMode, QualityPolicy, RecoveryDrill},
     controllers::context::{CallError, Context, Stores},
     core::drill::{DrillState, Step, next},
     meters::KindLabel,
@@ -151,19 +150,15 @@ impl Drills {
 
 /// The drill that has its hands on a policy's Deployment, if one has: its judgement waits, for the fault is on purpose.
 ///
-/// The annotation comes with the fault, so it tells where the cache of drills is behind that of Deployments. It counts
-/// only with its drill, one in place of this very policy that has not ended: a mark alone, which anybody may write,
-/// holds no judgement up.
-pub fn in_place(stores: &Stores, policy: &QualityPolicy, deployment: &Deployment) -> Option<String> {
-    let mark = deployment.annotations().get(DRILL_ANNOTATION);
-    let marked = mark.and_then(|text| build::Mark::read(text)).map(|mark| mark.uid);
+/// Only a drill's own state tells: a mark on the Deployment, which anybody may write, holds no judgement up.
+pub fn in_place(stores: &Stores, policy: &QualityPolicy) -> Option<String> {
     let namespace = policy.namespace();
     let has_hands_on = |drill: &RecoveryDrill| {
-        let state = record::state_of(drill);
         drill.spec.mode == DrillMode::InPlace
             && drill.namespace() == namespace
             && drill.spec.policy_ref.name == policy.name_any()
-            && (state.is_active() || state != DrillState::Finished && marked.is_some() && drill.uid() == marked)
+            && drill.metadata.deletion_timestamp.is_none()
+            && record::state_of(drill).is_active()
     };
     let found = stores.drills.find(|drill| drill.0.as_ref().is_ok_and(has_hands_on))?;
     found.0.as_ref().ok().map(ResourceExt::name_any)

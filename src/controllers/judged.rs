@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+/// So many releases are known to count their failures, the newest ones.
+const MOST_COUNTING: usize = 8;
+
 /// What does not change while one release is analysed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
@@ -73,6 +76,8 @@ pub struct Judged {
     pub measured: bool,
     /// The looks of this release and of those before it, for the report.
     pub history: History,
+    /// Images that showed that their failures are counted, by these metrics: a release that comes back is not doubted anew.
+    pub counting: Vec<Vec<ContainerImage>>,
     /// Why the last look had no evidence, in words.
     pub problem: Option<String>,
     /// Why there is no look at all yet: the source did not tell the release's history.
@@ -106,6 +111,7 @@ impl Judged {
             load: None,
             measured: false,
             history: History::default(),
+            counting: Vec::new(),
             problem: None,
             unanswered: None,
             analysis,
@@ -156,6 +162,29 @@ impl Judged {
         let table = source.table(&self.subject.metrics, until).await;
         self.problem = table.problem().map(str::to_owned);
         self.take(&table, replicas.ready);
+    }
+
+    /// Takes down that the images that run show that their failures are counted, or takes it from what they showed before.
+    pub fn know_counting(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
+        match (self.differ.errors_seen(), self.counting.contains(&self.running)) {
+            (true, false) => {
+                let surplus = (self.counting.len() + 1).saturating_sub(MOST_COUNTING);
+                self.counting.drain(..surplus);
+                self.counting.push(self.running.clone());
+            }
+            (false, true) => self.differ.assume_errors_seen(),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// What this analysis knows of counted failures, for one of another release of the same Deployment by the same metrics.
+    pub fn counting_for(&self, subject: &Subject) -> Vec<Vec<ContainerImage>> {
+        let same = self.subject.metrics == subject.metrics
+            && self.subject.release.deployment_uid == subject.release.deployment_uid;
+        if same { self.counting.clone() } else { Vec::new() }
     }
 
     fn narrow(&self) -> Narrow<'_> {

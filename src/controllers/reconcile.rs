@@ -151,7 +151,7 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
             }));
         }
     };
-    if let Some(name) = drill::in_place(&context.stores, policy, &gathered.deployment) {
+    if let Some(name) = drill::in_place(&context.stores, policy) {
         // The fault is on purpose: no incident comes of it, and no second rollback.
         let why = NotReady {
             reason: "DrillRunning",
@@ -164,10 +164,14 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
     let grid = grid(now, rules.interval, source.settle());
     let subject = subject(policy, &gathered, rules.clone(), metrics);
     if judged.as_ref().is_none_or(|judged| judged.subject != subject) {
+        let counting = judged
+            .as_ref()
+            .map(|judged| judged.counting_for(&subject))
+            .unwrap_or_default();
         let mut history = history::taken_up(context, policy, judged.take(), now.as_second()).await?;
         let mut begun = start(policy, &gathered, &source, subject, grid).await?;
         history::release_began(&mut history, &gathered, &begun);
-        begun.history = history;
+        (begun.history, begun.counting) = (history, counting);
         *judged = Some(begun);
     }
     let Some(judged) = judged.as_mut() else {
@@ -209,6 +213,7 @@ async fn judge_and_act(
         }
         (judged.load, judged.measured) = (running.load.filter(|_| complete), complete);
     }
+    judged.know_counting();
     let observed = observed(policy, gathered, judged, complete, now);
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);

@@ -28,7 +28,12 @@ pub fn of(gathered: &Gathered) -> Vec<Sighting> {
         images: checkpoint.spec.images.clone(),
         since: created(checkpoint),
     });
-    let incidents = gathered.incidents.iter().flat_map(of_incident);
+    // Only a rollback leaves an annotation over other images than those that it came with.
+    let rolled_back = gathered.incidents.iter().filter(|incident| {
+        let status = incident.status.as_ref();
+        status.is_some_and(|status| status.patched_at.is_some())
+    });
+    let incidents = rolled_back.flat_map(of_incident);
     replica_sets.chain(checkpoints).chain(incidents).collect()
 }
 

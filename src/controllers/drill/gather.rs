@@ -20,7 +20,7 @@ use crate::{
         context::{CallError, Context, Stores, call},
         drill::{
             DrillObject,
-            build::{Mark, is_shadow_of, rollback_mark, shadow_name, wears_fault},
+            build::{Mark, Undo, is_shadow_of, restoration, rollback_mark, shadow_name},
             record::state_of,
         },
         gather::{of_namespace, owned, rivals},
@@ -164,7 +164,14 @@ fn view(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ha
     Subject {
         worn: worn(drill, intent, deployment, marked),
         // Also where somebody took or changed the mark: what the fault changed is to be put back all the same.
-        marked: marked || wears_fault(&drill.uid().unwrap_or_default(), &release::template_images(deployment)),
+        marked: marked
+            || !restoration(
+                &drill.uid().unwrap_or_default(),
+                intent,
+                Undo::All,
+                &release::template_images(deployment),
+            )
+            .is_empty(),
         refusal: refusal.and_then(|condition| condition.message.clone()),
         in_effect: has_newest && made > 0 && alone,
         complete: release::rollout_complete(deployment),
@@ -341,6 +348,8 @@ fn ahead<'a>(drill: &RecoveryDrill, others: impl Iterator<Item = &'a RecoveryDri
     let place = |drill: &RecoveryDrill| (drill.creation_timestamp().map(|at| at.0), drill.name_any());
     others
         .filter(|other| other.namespace() == drill.namespace() && other.uid() != drill.uid())
+        // One that is being deleted is driven by nobody: the sweep undoes it.
+        .filter(|other| other.metadata.deletion_timestamp.is_none())
         .filter(|other| {
             let state = state_of(other);
             state.is_active() || state == DrillState::Pending && place(other) < place(drill)

@@ -79,6 +79,7 @@ pub async fn sweep(context: Arc<Context>, under_way: Arc<UnderWay>) {
         context,
         under_way,
         reported: HashSet::new(),
+        unknown: HashSet::new(),
     };
     loop {
         often.tick().await;
@@ -89,8 +90,10 @@ pub async fn sweep(context: Arc<Context>, under_way: Arc<UnderWay>) {
 struct Sweeper {
     context: Arc<Context>,
     under_way: Arc<UnderWay>,
-    /// Deployments (by UID) with the text of a mark that was reported: once is enough, and nothing is asked for it again.
+    /// Deployments (by UID) with the text of a mark that was reported: once is enough.
     reported: HashSet<(String, String)>,
+    /// Those of them whose drill there is not: nothing is asked for them again.
+    unknown: HashSet<(String, String)>,
 }
 
 impl Sweeper {
@@ -98,6 +101,7 @@ impl Sweeper {
         let marked = self.marked();
         let stands: HashSet<(String, String)> = marked.iter().map(|deployment| told(deployment)).collect();
         self.reported.retain(|known| stands.contains(known));
+        self.unknown.retain(|known| stands.contains(known));
         let marks: HashSet<String> = stands
             .iter()
             .filter_map(|(_, text)| Some(Mark::read(text)?.uid))
@@ -116,13 +120,13 @@ impl Sweeper {
         }
     }
 
-    /// Whether a drill is in the cache and not finished: then its own controller has it in hand.
+    /// Whether a drill is in the cache, not finished and not being deleted: then its own controller has it in hand.
     fn is_driven(&self, uid: &str) -> bool {
         let is_its = |drill: &DrillObject| drill.0.as_ref().is_ok_and(|drill| drill.uid().as_deref() == Some(uid));
         let found = self.context.stores.drills.find(is_its);
         found.is_some_and(|drill| {
-            let state = drill.0.as_ref().map(state_of);
-            state.is_ok_and(|state| state != DrillState::Finished)
+            let drill = drill.0.as_ref();
+            drill.is_ok_and(|drill| state_of(drill) != DrillState::Finished && !is_being_deleted(drill))
         })
     }
 
@@ -147,26 +151,33 @@ impl Sweeper {
     /// Undoes what a drill in place left, if its status says what that is; else reports the mark.
     async fn undo(&mut self, deployment: &Deployment) -> Result<(), CallError> {
         let told = told(deployment);
-        if self.reported.contains(&told) {
+        if self.unknown.contains(&told) {
             return Ok(());
         }
         let Some(mark) = Mark::read(&told.1).filter(Mark::is_possible) else {
-            self.report(deployment, None, told).await;
+            self.report(deployment, None, &told).await;
+            self.unknown.insert(told);
             return Ok(());
         };
         let (drill, undo) = match self.drill(deployment, &mark.drill, &mark.uid).await? {
             Some(drill) if state_of(&drill) == DrillState::Finished => (Some(drill), Undo::Fault),
+            Some(drill) if is_being_deleted(&drill) => (Some(drill), Undo::All),
             // The cache of drills was behind that of Deployments.
             Some(_) => return Ok(()),
             None => (self.under_way.find(&mark.uid), Undo::All),
         };
-        match drill.filter(|drill| self.may_be_undone(deployment, drill, undo)) {
-            Some(drill) => {
+        match drill {
+            Some(drill) if self.may_be_undone(deployment, &drill, undo) => {
                 if restore(&self.context, deployment, &drill, undo).await? {
                     self.under_way.forget(&mark.uid);
                 }
             }
-            None => self.report(deployment, Some(&mark), told).await,
+            // A policy that guards the Deployment may come, or come again.
+            Some(_) => self.report(deployment, Some(&mark), &told).await,
+            None => {
+                self.report(deployment, Some(&mark), &told).await;
+                self.unknown.insert(told);
+            }
         }
         Ok(())
     }
@@ -211,7 +222,10 @@ impl Sweeper {
     }
 
     /// Says, once, that a mark is obeyed in nothing, and how a person puts things right.
-    async fn report(&mut self, deployment: &Deployment, mark: Option<&Mark>, told: (String, String)) {
+    async fn report(&mut self, deployment: &Deployment, mark: Option<&Mark>, told: &(String, String)) {
+        if !self.reported.insert(told.clone()) {
+            return;
+        }
         let told_by = Told {
             warning: true,
             reason: "DrillMarkIgnored",
@@ -225,7 +239,6 @@ impl Sweeper {
             Some(policy) => tell(&self.context, &policy, Some(deployment), &told_by).await,
             None => tell_deployment(&self.context, deployment, &told_by).await,
         }
-        self.reported.insert(told);
     }
 
     async fn remove(&self, shadow: &Deployment) -> Result<(), CallError> {
@@ -234,11 +247,15 @@ impl Sweeper {
             return Ok(());
         };
         let drill = self.drill(shadow, &owner.name, &owner.uid).await?;
-        if drill.is_none_or(|drill| state_of(&drill) == DrillState::Finished) {
+        if drill.is_none_or(|drill| state_of(&drill) == DrillState::Finished || is_being_deleted(&drill)) {
             delete_shadow(&self.context, shadow).await?;
         }
         Ok(())
     }
+}
+
+fn is_being_deleted(drill: &RecoveryDrill) -> bool {
+    drill.metadata.deletion_timestamp.is_some()
 }
 
 fn told(deployment: &Deployment) -> (String, String) {

@@ -178,8 +178,16 @@ fn is_left_over(observed: &Observed, run: &str) -> bool {
     let Some(came) = of_it.min_by_key(|sighting| (sighting.by, sighting.since)) else {
         return false;
     };
-    let is_older = |sighting: &Sighting| sighting.since <= came.since && are_running(observed, &sighting.images);
-    !are_running(observed, &came.images) && observed.sightings.iter().any(is_older)
+    // A sidecar that was changed since says nothing about the model: only the containers count that went back.
+    let runs = |image: &&ContainerImage| are_running(observed, std::slice::from_ref(*image));
+    let gone: Vec<&ContainerImage> = came.images.iter().filter(|image| !runs(image)).collect();
+    let went_back = |sighting: &Sighting| {
+        let is_gone = |image: &&ContainerImage| gone.iter().any(|gone| gone.container == image.container);
+        let mut before = sighting.images.iter().filter(is_gone).peekable();
+        before.peek().is_some() && before.all(|image| runs(&image))
+    };
+    let mut sightings = observed.sightings.iter();
+    !gone.is_empty() && sightings.any(|sighting| sighting.since <= came.since && went_back(sighting))
 }
 
 /// The run to compare with: that of the checkpoint that was certified last among those that do not run now. How long

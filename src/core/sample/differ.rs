@@ -107,6 +107,16 @@ impl Reader {
 }
 
 impl Differ {
+    /// Whether some pod of the release showed that its failures would be counted.
+    pub fn errors_seen(&self) -> bool {
+        self.errors_seen
+    }
+
+    /// The same images showed it before.
+    pub fn assume_errors_seen(&mut self) {
+        self.errors_seen = true;
+    }
+
     /// The look that ends with `snapshot`.
     ///
     /// A counter that fell below half of what it was has been reset: what it shows now is what came since.

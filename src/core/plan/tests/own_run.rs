@@ -202,3 +202,29 @@ fn a_new_image_takes_its_predecessors_run_over() {
         Some("other-model")
     );
 }
+
+#[test]
+fn a_sidecar_that_is_changed_after_a_rollback_gives_the_run_of_before_nothing_back() {
+    let proxy = |digit: char| ContainerImage {
+        container: "proxy".into(),
+        image: format!("registry.example/proxy@sha256:{}", digit.to_string().repeat(64)),
+    };
+    let both = |by, run, server, sidecar, since| Sighting {
+        images: vec![image(server), proxy(sidecar)],
+        ..seen(by, run, image(server), since)
+    };
+    let sightings = vec![
+        both(Witness::Template, Some("good"), 'a', '1', NOW - 900),
+        both(Witness::Incident, Some("bad"), 'b', '1', NOW - 90),
+        both(Witness::Template, Some("bad"), 'a', '1', NOW - 60),
+        both(Witness::Template, Some("bad"), 'a', '2', NOW - 10),
+    ];
+    let mut changed = runs(image('a'), "bad", sightings);
+    changed.images.push(("proxy".into(), proxy('2').image));
+    changed.running.push(proxy('2'));
+    assert_ne!(own(&changed).as_deref(), Some("bad"));
+    // A new model under the new sidecar has the run that it came with.
+    changed.images[0].1 = image('c').image;
+    changed.running[0] = image('c');
+    assert_eq!(own(&changed).as_deref(), Some("bad"));
+}

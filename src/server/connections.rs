@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, Id, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -32,6 +32,8 @@ use crate::meters::{KindLabel, Meters};
 
 /// The longest head of a request, bytes: what a connection buffers at most.
 const LONGEST_HEAD: usize = 16 << 10;
+/// Connections that were closed and are not gone yet, at most.
+const SLACK: usize = 32;
 /// The pause after the machine had no descriptor for a connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            most: 256,
+            most: 128,
             request: Duration::from_secs(5),
             whole: Duration::from_secs(20),
         }
@@ -143,8 +145,8 @@ impl Connections {
         if self.open.len() >= self.limits.most {
             self.make_room();
         }
-        // What was closed is gone before as many again are there.
-        while self.tasks.len() >= 2 * self.limits.most {
+        // What was closed is gone before many more are there.
+        while self.tasks.len() >= self.limits.most + SLACK {
             match self.tasks.join_next_with_id().await {
                 Some(ended) => self.forget(&ended),
                 None => break,
@@ -197,25 +199,39 @@ impl Connections {
     }
 }
 
-/// One connection, from its request to its answer.
+/// One connection, from its first byte to the last one of its answer.
 async fn attend(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limits: Limits, meters: Arc<Meters>) {
+    let begin = Instant::now();
+    let whole = timeout(limits.whole, async {
+        // What sends nothing costs no buffers: they come with its first byte.
+        match timeout(limits.request, stream.readable()).await {
+            Ok(_) => {
+                let left = limits.request.saturating_sub(begin.elapsed());
+                Box::pin(converse(stream, router, asked, left)).await
+            }
+            Err(_) => Some(Closed::NoRequest),
+        }
+    });
+    if let Some(why) = whole.await.unwrap_or(Some(Closed::Slow)) {
+        count(&meters, why);
+    }
+}
+
+/// The request, its head within this time, and its answer. None when it was answered or the peer went.
+async fn converse(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, head: Duration) -> Option<Closed> {
     let service = service_fn(move |request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         answer(router.clone(), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.request)
+        .header_read_timeout(head)
         // The peers come every few seconds at most: to connect anew costs less than to keep what may never ask again.
         .keep_alive(false)
         .max_buf_size(LONGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(limits.whole, connection).await {
-        Err(_) => count(&meters, Closed::Slow),
-        Ok(Err(error)) if error.is_timeout() => count(&meters, Closed::NoRequest),
-        // Answered, or the peer went.
-        Ok(_) => {}
-    }
+    let error = connection.await.err()?;
+    error.is_timeout().then_some(Closed::NoRequest)
 }
 
 async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {

@@ -6,7 +6,7 @@
 //! probe, which asks as soon as it is connected, gets through even where they come from as many peers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     convert::Infallible,
     io::{self, ErrorKind},
     net::IpAddr,
@@ -94,6 +94,7 @@ pub async fn serve(
         meters,
         tasks: JoinSet::new(),
         open: VecDeque::new(),
+        of_peer: HashMap::new(),
     };
     loop {
         tokio::select! {
@@ -138,6 +139,8 @@ struct Connections {
     tasks: JoinSet<()>,
     /// Oldest first.
     open: VecDeque<Open>,
+    /// How many of them each peer has.
+    of_peer: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
@@ -162,20 +165,17 @@ impl Connections {
         );
         let task = self.tasks.spawn(attended);
         self.open.push_back(Open { task, peer, asked });
+        *self.of_peer.entry(peer).or_default() += 1;
     }
 
     /// Of the peers that have most, closes the oldest one without a request; where each has one, the oldest.
     fn make_room(&mut self) {
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for open in &self.open {
-            *counts.entry(open.peer).or_default() += 1;
-        }
-        let most = counts.values().max();
-        let has_most = |open: &Open| counts.get(&open.peer) == most;
-        let waits = |open: &Open| has_most(open) && !open.asked.load(Ordering::Relaxed);
+        let most = self.of_peer.values().max();
+        let has_most = |open: &Open| self.of_peer.get(&open.peer) == most;
+        let waits = |open: &Open| !open.asked.load(Ordering::Relaxed) && has_most(open);
         let oldest = self.open.iter().position(waits);
         let oldest = oldest.or_else(|| self.open.iter().position(has_most));
-        if let Some(open) = oldest.and_then(|index| self.open.remove(index)) {
+        if let Some(open) = oldest.and_then(|index| self.remove(index)) {
             open.task.abort();
             count(&self.meters, Closed::Limit);
         }
@@ -187,8 +187,19 @@ impl Connections {
             Err(error) => error.id(),
         };
         if let Some(index) = self.open.iter().position(|open| open.task.id() == id) {
-            self.open.remove(index);
+            self.remove(index);
         }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Open> {
+        let open = self.open.remove(index)?;
+        if let Entry::Occupied(mut count) = self.of_peer.entry(open.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(open)
     }
 
     async fn end(&mut self) {

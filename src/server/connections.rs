@@ -6,7 +6,7 @@
 //! probe, which asks as soon as it is connected, gets through even where they come from as many peers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     convert::Infallible,
     io::{self, ErrorKind},
     net::IpAddr,
@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, Id, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -32,6 +32,8 @@ use crate::meters::{KindLabel, Meters};
 
 /// The longest head of a request, bytes: what a connection buffers at most.
 const LONGEST_HEAD: usize = 16 << 10;
+/// Connections that were closed and are not gone yet, at most.
+const SLACK: usize = 32;
 /// The pause after the machine had no descriptor for a connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            most: 256,
+            most: 128,
             request: Duration::from_secs(5),
             whole: Duration::from_secs(20),
         }
@@ -92,6 +94,7 @@ pub async fn serve(
         meters,
         tasks: JoinSet::new(),
         open: VecDeque::new(),
+        of_peer: HashMap::new(),
     };
     loop {
         tokio::select! {
@@ -136,6 +139,8 @@ struct Connections {
     tasks: JoinSet<()>,
     /// Oldest first.
     open: VecDeque<Open>,
+    /// How many of them each peer has.
+    of_peer: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
@@ -143,8 +148,8 @@ impl Connections {
         if self.open.len() >= self.limits.most {
             self.make_room();
         }
-        // What was closed is gone before as many again are there.
-        while self.tasks.len() >= 2 * self.limits.most {
+        // What was closed is gone before many more are there.
+        while self.tasks.len() >= self.limits.most + SLACK {
             match self.tasks.join_next_with_id().await {
                 Some(ended) => self.forget(&ended),
                 None => break,
@@ -160,20 +165,17 @@ impl Connections {
         );
         let task = self.tasks.spawn(attended);
         self.open.push_back(Open { task, peer, asked });
+        *self.of_peer.entry(peer).or_default() += 1;
     }
 
     /// Of the peers that have most, closes the oldest one without a request; where each has one, the oldest.
     fn make_room(&mut self) {
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for open in &self.open {
-            *counts.entry(open.peer).or_default() += 1;
-        }
-        let most = counts.values().max();
-        let has_most = |open: &Open| counts.get(&open.peer) == most;
-        let waits = |open: &Open| has_most(open) && !open.asked.load(Ordering::Relaxed);
+        let most = self.of_peer.values().max();
+        let has_most = |open: &Open| self.of_peer.get(&open.peer) == most;
+        let waits = |open: &Open| !open.asked.load(Ordering::Relaxed) && has_most(open);
         let oldest = self.open.iter().position(waits);
         let oldest = oldest.or_else(|| self.open.iter().position(has_most));
-        if let Some(open) = oldest.and_then(|index| self.open.remove(index)) {
+        if let Some(open) = oldest.and_then(|index| self.remove(index)) {
             open.task.abort();
             count(&self.meters, Closed::Limit);
         }
@@ -185,8 +187,19 @@ impl Connections {
             Err(error) => error.id(),
         };
         if let Some(index) = self.open.iter().position(|open| open.task.id() == id) {
-            self.open.remove(index);
+            self.remove(index);
         }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Open> {
+        let open = self.open.remove(index)?;
+        if let Entry::Occupied(mut count) = self.of_peer.entry(open.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(open)
     }
 
     async fn end(&mut self) {
@@ -197,25 +210,39 @@ impl Connections {
     }
 }
 
-/// One connection, from its request to its answer.
+/// One connection, from its first byte to the last one of its answer.
 async fn attend(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limits: Limits, meters: Arc<Meters>) {
+    let begin = Instant::now();
+    let whole = timeout(limits.whole, async {
+        // What sends nothing costs no buffers: they come with its first byte.
+        match timeout(limits.request, stream.readable()).await {
+            Ok(_) => {
+                let left = limits.request.saturating_sub(begin.elapsed());
+                Box::pin(converse(stream, router, asked, left)).await
+            }
+            Err(_) => Some(Closed::NoRequest),
+        }
+    });
+    if let Some(why) = whole.await.unwrap_or(Some(Closed::Slow)) {
+        count(&meters, why);
+    }
+}
+
+/// The request, its head within this time, and its answer. None when it was answered or the peer went.
+async fn converse(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, head: Duration) -> Option<Closed> {
     let service = service_fn(move |request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         answer(router.clone(), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.request)
+        .header_read_timeout(head)
         // The peers come every few seconds at most: to connect anew costs less than to keep what may never ask again.
         .keep_alive(false)
         .max_buf_size(LONGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(limits.whole, connection).await {
-        Err(_) => count(&meters, Closed::Slow),
-        Ok(Err(error)) if error.is_timeout() => count(&meters, Closed::NoRequest),
-        // Answered, or the peer went.
-        Ok(_) => {}
-    }
+    let error = connection.await.err()?;
+    error.is_timeout().then_some(Closed::NoRequest)
 }
 
 async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {

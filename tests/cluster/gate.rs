@@ -23,7 +23,7 @@ const CHIEF: &str = "chief";
 const AUTHOR: &str = "author";
 /// The test's own rights: all of them.
 const ADMINISTRATOR: &str = "administrator";
-const OPERATOR: &str = "system:serviceaccount:quality-officer:quality-officer";
+pub const OPERATOR: &str = "system:serviceaccount:quality-officer:quality-officer";
 /// The API server's watch of the policies follows within this time.
 const FOLLOWS: Duration = Duration::from_secs(15);
 

@@ -31,6 +31,30 @@ impl From<bool> for Status {
     }
 }
 
+/// Every type of condition that the operator sets, of whatever kind of object.
+const OURS: [&str; 17] = [
+    "ArtifactsIntact",
+    "Complete",
+    "DrillScheduled",
+    "Escalated",
+    "EvidenceUsable",
+    "Fresh",
+    "GateOpen",
+    "ImageAvailable",
+    "Judged",
+    "LoadTime",
+    "LoggedBack",
+    "Notified",
+    "PathTested",
+    "Ready",
+    "RollbackReady",
+    "SLOsMet",
+    "Verified",
+];
+/// From so many conditions on, one that somebody else wrote makes room for a new one: the definitions take 8 of an incident
+/// or drill and 16 of the others, and a status that is refused would be silent for good.
+const CROWDED: usize = 8;
+
 /// Sets the condition of `kind` and keeps its transition time when the status stays the same.
 pub fn set(
     conditions: &mut Vec<Condition>,
@@ -55,6 +79,16 @@ pub fn set(
         }
         *known = condition;
     } else {
+        let foreign = || {
+            conditions
+                .iter()
+                .position(|known| !OURS.contains(&known.type_.as_str()))
+        };
+        if conditions.len() >= CROWDED
+            && let Some(foreign) = foreign()
+        {
+            conditions.remove(foreign);
+        }
         conditions.push(condition);
     }
 }
@@ -101,5 +135,24 @@ mod tests {
         set(&mut conditions, "Ready", Status::True, "Judged", "", Some(2), &at(30));
         assert_eq!(conditions[0].last_transition_time, at(30));
         assert!(is_true(&conditions, "Ready"));
+    }
+
+    #[test]
+    fn a_list_that_somebody_else_filled_has_room_for_ours() {
+        let mut conditions: Vec<Condition> = (0..16)
+            .map(|number| Condition {
+                type_: format!("Foreign{number}"),
+                status: "True".to_owned(),
+                reason: "Theirs".to_owned(),
+                message: String::new(),
+                observed_generation: None,
+                last_transition_time: at(1),
+            })
+            .collect();
+        for kind in OURS.iter().take(16) {
+            set(&mut conditions, kind, Status::True, "Ours", "", None, &at(2));
+            assert_eq!(conditions.len(), 16, "{kind}");
+        }
+        assert!(OURS.iter().take(16).all(|kind| is_true(&conditions, kind)));
     }
 }

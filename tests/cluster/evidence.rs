@@ -416,7 +416,8 @@ async fn a_restart_after_a_rollback_is_judged_by_the_checkpoints_run() {
     assert_eq!(scene.runs().await, better);
     let before: u64 = scene.revision().await.parse().unwrap();
 
-    // The template carries the run of the release that was rolled back through the restart.
+    // The template carries the run of the release that was rolled back through the restart. The gate follows the incident.
+    scene.gate("RollbackReady").await;
     scene
         .space
         .kubectl(&["rollout", "restart", "deployment/ranker"])

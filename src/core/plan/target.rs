@@ -178,16 +178,15 @@ fn is_left_over(observed: &Observed, run: &str) -> bool {
     let Some(came) = of_it.min_by_key(|sighting| (sighting.by, sighting.since)) else {
         return false;
     };
-    // A sidecar that was changed since says nothing about the model: only the containers count that went back.
+    // A sidecar that was changed since says nothing about the model: one container that went back is enough.
     let runs = |image: &&ContainerImage| are_running(observed, std::slice::from_ref(*image));
     let gone: Vec<&ContainerImage> = came.images.iter().filter(|image| !runs(image)).collect();
     let went_back = |sighting: &Sighting| {
         let is_gone = |image: &&ContainerImage| gone.iter().any(|gone| gone.container == image.container);
-        let mut before = sighting.images.iter().filter(is_gone).peekable();
-        before.peek().is_some() && before.all(|image| runs(&image))
+        sighting.images.iter().filter(is_gone).any(|image| runs(&image))
     };
     let mut sightings = observed.sightings.iter();
-    !gone.is_empty() && sightings.any(|sighting| sighting.since <= came.since && went_back(sighting))
+    sightings.any(|sighting| sighting.since <= came.since && went_back(sighting))
 }
 
 /// The run to compare with: that of the checkpoint that was certified last among those that do not run now. How long

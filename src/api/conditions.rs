@@ -79,10 +79,11 @@ pub fn set(
         }
         *known = condition;
     } else {
+        let again = |at: usize, kind: &str| conditions.iter().take(at).any(|before| before.type_ == kind);
         let foreign = || {
-            conditions
-                .iter()
-                .position(|known| !OURS.contains(&known.type_.as_str()))
+            let mut kinds = conditions.iter().map(|known| known.type_.as_str()).enumerate();
+            let found = kinds.find(|(at, kind)| !OURS.contains(kind) || again(*at, kind));
+            found.map(|(at, _)| at)
         };
         if conditions.len() >= CROWDED
             && let Some(foreign) = foreign()
@@ -139,9 +140,14 @@ mod tests {
 
     #[test]
     fn a_list_that_somebody_else_filled_has_room_for_ours() {
+        // Foreign ones, and one of ours again and again.
         let mut conditions: Vec<Condition> = (0..16)
             .map(|number| Condition {
-                type_: format!("Foreign{number}"),
+                type_: if number < 8 {
+                    format!("Foreign{number}")
+                } else {
+                    "Ready".to_owned()
+                },
                 status: "True".to_owned(),
                 reason: "Theirs".to_owned(),
                 message: String::new(),

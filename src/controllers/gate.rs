@@ -208,8 +208,10 @@ async fn ways_back(context: &Context, seen: &Seen<'_>, before: Option<&GateStatu
                 .find(|known| known.container == image.container)
                 .map(|known| known.image.clone()),
         };
-        let mut templates = registered::templates(context, &seen.gathered.deployment, &status.releases, &known).await;
-        templates.retain(|known| Some(&known.uid) != seen.gathered.newest.uid().as_ref());
+        // The release that runs is no way back, so its template is not read.
+        let mut releases = status.releases.clone();
+        releases.retain(|release| Some(&release.uid) != seen.gathered.newest.uid().as_ref());
+        let mut templates = registered::templates(context, &seen.gathered.deployment, &releases, &known).await;
         templates.retain(|known| {
             let bytes = known.template.to_string().len();
             let fits = bytes <= room;

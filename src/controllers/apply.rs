@@ -19,11 +19,11 @@ use crate::{
         rollback::{Breached, NotRolledBack, roll_back},
     },
     core::{
+        format,
         incident::{IncidentState, Severity, Trigger, image_changes, short},
         judge::Verdict,
         plan::{Advance, Answer, Candidate, NewIncident, Plan},
         policy::Policy,
-        words,
     },
     meters::KindLabel,
 };
@@ -32,6 +32,9 @@ use crate::{
 const MOST_STEPS: usize = 32;
 /// Of the API server's words where it refuses a rollback.
 const MOST_REFUSAL_CHARACTERS: usize = 600;
+/// For so long the internal errors (500) that the API server answers a rollback's write with are tried again without a
+/// word; then they are a refusal. Seconds.
+const REFUSED_ONCE_ERRORS_LAST: i64 = 10;
 
 /// What is needed to carry a plan out.
 pub struct Act<'a> {
@@ -183,7 +186,7 @@ impl Act<'_> {
             .iter()
             .map(|change| format!("{}: {} → {}", change.container, short(change.from), short(change.to)))
             .collect();
-        let certified = candidate.certified.map(|at| words::span(self.now.as_second() - at));
+        let certified = candidate.certified.map(|at| format::span(self.now.as_second() - at));
         let verification = verification.map(|note| format!("; {note}")).unwrap_or_default();
         let note = format!(
             "{} (checkpoint {}, certified {} ago), incident {}{verification}",
@@ -209,10 +212,13 @@ impl Act<'_> {
         error: CallError,
     ) -> Result<Done, CallError> {
         if let Some(words) = error.denial() {
+            if error.refusal().is_none() && self.may_pass(incident).await? {
+                return Err(error);
+            }
             let message = format!(
                 "the API server refuses the rollback to checkpoint {}: {}; it is tried again each minute",
                 candidate.name,
-                words::plain(words, MOST_REFUSAL_CHARACTERS)
+                format::plain(words, MOST_REFUSAL_CHARACTERS)
             );
             return self.refused(incident, message).await;
         }
@@ -224,6 +230,23 @@ impl Act<'_> {
                 .await?;
         }
         Err(error)
+    }
+
+    /// Whether an internal error of the API server, such as a webhook that does not answer, is still too fresh to call a
+    /// person for. The first one is recorded.
+    async fn may_pass(&self, incident: &QualityIncident) -> Result<bool, CallError> {
+        let mut changed = incident.clone();
+        let status = changed.status.get_or_insert_default();
+        if let Some(known) = &status.refusal {
+            return Ok(self.now.as_second() - known.since.0.as_second() < REFUSED_ONCE_ERRORS_LAST);
+        }
+        status.refusal = Some(Refusal {
+            since: Time(self.now),
+            at: Time(self.now),
+            attempts: 1,
+        });
+        self.context.replace_status(&changed).await?;
+        Ok(true)
     }
 
     /// The state `Refused` is entered once; that the same words came again is counted.
@@ -316,7 +339,7 @@ impl Act<'_> {
                 if let Some(certified) = certified.filter(|_| incident.spec.trigger != Trigger::Requested) {
                     let seconds = (incident.spec.onset.0.as_second() - certified.0.as_second()).max(0);
                     status.rpo_seconds = Some(seconds);
-                    status.rpo = Some(words::span(seconds));
+                    status.rpo = Some(format::span(seconds));
                 }
             }
             IncidentState::Verifying => {
@@ -334,7 +357,7 @@ impl Act<'_> {
             IncidentState::Recovered => {
                 let seconds = (self.verdict.at - incident.spec.onset.0.as_second()).max(0);
                 status.rto_seconds = Some(seconds);
-                status.rto = Some(words::span(seconds));
+                status.rto = Some(format::span(seconds));
             }
             _ => {}
         }
@@ -353,11 +376,11 @@ impl Act<'_> {
         let figures: Vec<String> = self
             .verdict
             .streaming()
-            .map(|trigger| format!("{} {}", trigger.trigger.words(), words::figures(trigger).text()))
+            .map(|trigger| format!("{} {}", trigger.trigger.words(), trigger.figures().text()))
             .collect();
         format!(
             "{} after {}; {}",
-            status.rto.as_deref().unwrap_or(words::UNKNOWN),
+            status.rto.as_deref().unwrap_or(format::UNKNOWN),
             if trigger == Trigger::Requested {
                 "the request"
             } else {
@@ -370,7 +393,7 @@ impl Act<'_> {
     async fn escalate(&self, incident: &QualityIncident, obstacle: &str) -> Result<Done, CallError> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
-        let lasts = words::span(self.now.as_second() - incident.spec.onset.0.as_second());
+        let lasts = format::span(self.now.as_second() - incident.spec.onset.0.as_second());
         let note = format!(
             "the breach lasts for {lasts} (state {}): {}{obstacle}",
             status.state.name(),

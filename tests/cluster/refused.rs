@@ -1,13 +1,22 @@
 //! Another admission policy refuses the rollback: that is a state with words, it is told, escalated and tried again.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::http::StatusCode;
 use quality_officer::api::{IncidentState, QualityIncident, conditions};
 use serde_json::json;
 use stage::{OperatorOptions, Space};
 
 use crate::{
     notifications::capture::Capture,
+    proxy::{Act, failure},
+    restarts::behind_a_proxy,
     scene::{Scene, bad, good, policy, space, state_of},
 };
 
@@ -113,5 +122,30 @@ async fn a_rollback_that_another_policy_refuses_is_told_escalated_and_done_once_
         .wait("the rollback is let in", &name, within, recovered)
         .await;
     found.unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
+    assert_eq!((scene.runs().await, scene.revision().await), (good(), "3".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_error_at_the_rollbacks_write_becomes_a_state_only_once_it_lasts() {
+    let (proxy, scene) = behind_a_proxy("webhook-fails").await;
+    let fails = Arc::new(AtomicBool::new(true));
+    let rule = fails.clone();
+    proxy.rule(move |asked| {
+        let is_rollback = asked.method == "PATCH" && asked.path.contains("/deployments/ranker");
+        if is_rollback && rule.load(Ordering::SeqCst) {
+            return Act::Answer(failure(StatusCode::INTERNAL_SERVER_ERROR));
+        }
+        Act::Forward
+    });
+    scene.ship(&bad()).await;
+    let incident = scene.incident(IncidentState::Refused).await;
+    let status = incident.status.unwrap();
+    let (step, refusal) = (&status.steps[0], status.refusal.unwrap());
+    assert_eq!((status.steps.len(), step.state), (1, IncidentState::Refused));
+    let lasted = step.at.0.duration_since(refusal.since.0);
+    assert!(lasted.as_secs() >= 10, "the first error is {lasted} before the state");
+    fails.store(false, Ordering::SeqCst);
+    let recovered = scene.incident(IncidentState::Recovered).await;
+    assert_eq!(recovered.metadata.name, incident.metadata.name);
     assert_eq!((scene.runs().await, scene.revision().await), (good(), "3".into()));
 }

@@ -10,12 +10,14 @@ mod evidence;
 mod gate;
 mod incident;
 mod metrics;
+pub mod names;
 mod notify;
 mod policy;
 mod report;
 mod request;
 mod snapshot;
 mod value;
+pub mod view;
 
 pub use checkpoint::*;
 pub use drill::*;

@@ -1,6 +1,6 @@
 //! `quality-officer check`: the same judgement as the operator's, once, with no cluster; for pipelines.
 //!
-//! What it needs beside a policy is a metrics source, the evidence of a run, or both. The way back (checkpoints,
+//! What it needs beside a policy is a metrics source, the evidence of a run, or both. The rollback path (checkpoints,
 //! incidents) is not judged here.
 
 mod print;
@@ -21,8 +21,9 @@ use crate::{
         judge::{self, Analysis, DesignEffects, Verdict},
         policy::Policy,
         quality::{self, Known, evidence::Bundle},
-        report::{Health, Material, Report, report},
+        report::{Material, Report, report},
         sample::{Coverage, Differ},
+        slo::Health,
     },
     evidence::{
         flame_graph,
@@ -114,7 +115,7 @@ pub enum CheckError {
 pub struct Outcome {
     /// The policy's name.
     pub policy: String,
-    /// The verdict, the way back left aside.
+    /// The verdict, the rollback path left aside.
     pub health: Health,
     /// The report, as the operator would write it.
     pub report: Report,
@@ -144,7 +145,7 @@ pub async fn check(request: &Request) -> Result<Outcome, CheckError> {
         None => Verdict {
             at: now,
             triggers: Vec::new(),
-            blind_since: None,
+            no_metrics_since: None,
         },
     };
     let objective = rules.quality.as_ref().and_then(|quality| quality.compliance.as_ref());

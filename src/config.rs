@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::core::words;
+use crate::core::format;
 
 pub use receivers::{ReceiverSettings, ReceiverType};
 
@@ -281,13 +281,13 @@ impl Config {
         let options = serde_saphyr::options! { with_snippet: false };
         let config: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
-            message: words::plain(&error.to_string(), 300),
+            message: format::plain(&error.to_string(), 300),
         })?;
         let field = |checked: Result<(), String>, list: &str, name: &str| {
             checked.map_err(|message| ConfigError::Value {
                 path: path.to_owned(),
-                field: format!("{list}.{}", words::plain(name, 100)),
-                message: words::plain(&message, 300),
+                field: format!("{list}.{}", format::plain(name, 100)),
+                message: format::plain(&message, 300),
             })
         };
         for (name, source) in &config.metrics_sources {

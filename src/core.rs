@@ -1,6 +1,7 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness.
 
 pub mod drill;
+pub mod format;
 pub mod gate;
 pub mod history;
 pub mod incident;
@@ -18,5 +19,5 @@ pub mod retention;
 pub mod review;
 pub mod sample;
 pub mod simulate;
+pub mod slo;
 pub mod stats;
-pub mod words;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     api::{IncidentState, QualityIncident, RecoveryDrill, RecoveryDrillStatus, Severity, Trigger},
-    core::words::UNKNOWN,
+    core::format::UNKNOWN,
 };
 
 /// One rollback.

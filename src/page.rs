@@ -11,6 +11,7 @@ mod histogram;
 mod index;
 mod marks;
 mod next;
+mod number;
 mod recovery;
 mod sections;
 mod series;
@@ -27,7 +28,7 @@ pub use index::{Entry, index};
 
 use crate::{
     api::{QualityIncident, QualityReport, QualityReportStatus, RecoveryDrill, RollbackCheckpoint},
-    core::words::UNKNOWN,
+    core::format::UNKNOWN,
 };
 
 const STYLE: &str = include_str!("page/style.css");

@@ -2,12 +2,12 @@
 
 use crate::{
     api::{
-        ComplianceObjective, Decimal, DriftObjective, Metrics, OnBlind, QualityPolicySpec, RollbackMode, UpliftScale,
-        ValueError,
+        ComplianceObjective, Decimal, DriftObjective, Metrics, OnMissingMetrics, QualityPolicySpec, RollbackMode,
+        UpliftScale, ValueError,
     },
     core::{
+        policy::{self, Objectives, Performance},
         policy::{Gpu, Latency, Mode, Policy, Throughput},
-        quality::{self, Objectives, Performance},
     },
     evidence::presets::MetricSet,
 };
@@ -118,7 +118,7 @@ pub fn policy(spec: &QualityPolicySpec) -> Result<Policy, Invalid> {
         throughput: throughput(spec)?,
         gpu: gpu(spec)?,
         quality: quality(spec)?,
-        roll_back_on_blind: judgement.on_blind == OnBlind::Rollback,
+        roll_back_on_missing_metrics: judgement.on_missing_metrics == OnMissingMetrics::Rollback,
         mode: mode(spec.rollback.mode),
         cooldown: span(&spec.rollback.cooldown, "rollback.cooldown", 30.0 * DAY)?,
         allow_previous: spec.rollback.allow_previous,
@@ -293,14 +293,14 @@ fn quality(spec: &QualityPolicySpec) -> Result<Option<Objectives>, Invalid> {
     }))
 }
 
-fn compliance(objective: &ComplianceObjective) -> Result<Option<quality::ComplianceObjective>, Invalid> {
+fn compliance(objective: &ComplianceObjective) -> Result<Option<policy::ComplianceObjective>, Invalid> {
     if !objective.enabled {
         return Ok(None);
     }
     let decimal = |value: &Decimal, most, field, message| {
         within(value.value().at(field)?, f64::MIN_POSITIVE, most, field, message)
     };
-    Ok(Some(quality::ComplianceObjective {
+    Ok(Some(policy::ComplianceObjective {
         min_uplift: objective.min_uplift.percent().at("objectives.compliance.minUplift")?,
         relative: objective.uplift_scale == UpliftScale::Relative,
         max_drop: decimal(
@@ -324,7 +324,7 @@ fn compliance(objective: &ComplianceObjective) -> Result<Option<quality::Complia
     }))
 }
 
-fn drift(objective: &DriftObjective) -> Result<Option<quality::DriftObjective>, Invalid> {
+fn drift(objective: &DriftObjective) -> Result<Option<policy::DriftObjective>, Invalid> {
     if !objective.enabled {
         return Ok(None);
     }
@@ -337,7 +337,7 @@ fn drift(objective: &DriftObjective) -> Result<Option<quality::DriftObjective>, 
             message,
         });
     }
-    Ok(Some(quality::DriftObjective {
+    Ok(Some(policy::DriftObjective {
         window_days: days as u32,
         min_correlation: within(
             objective

@@ -1,4 +1,4 @@
-//! `RollbackCheckpoint`: a release that one can go back to.
+//! `RollbackCheckpoint`: a release that can be rolled back to.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerImage, LocalReference, RunningImage};
 
-/// A release that one can go back to: images by container name, pinned by digest.
+/// A release that can be rolled back to: images by container name, pinned by digest.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "quality-officer.dev",
@@ -18,7 +18,7 @@ use super::{ContainerImage, LocalReference, RunningImage};
     namespaced,
     status = "RollbackCheckpointStatus",
     derive = "PartialEq",
-    doc = "A release that a Deployment can go back to: images by container name, pinned by digest.",
+    doc = "A release that a Deployment can be rolled back to: images by container name, pinned by digest.",
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".status.digest"),
     printcolumn(
@@ -156,7 +156,7 @@ pub struct RollbackCheckpointStatus {
     /// When the newest of the pods that this was measured on was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_measured_at: Option<Time>,
-    /// When the way back to it was last gone to its end, by a rollback that recovered or a drill that passed.
+    /// When the rollback path to it was last tested: by a rollback that recovered or a drill that passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<Time>,
     /// The incident or drill that did so.

@@ -41,7 +41,7 @@ const OURS: [&str; 17] = [
     "Fresh",
     "GateOpen",
     "ImageAvailable",
-    "Judged",
+    "Evaluated",
     "LoadTime",
     "LoggedBack",
     "Notified",
@@ -133,7 +133,15 @@ mod tests {
         assert_eq!(conditions.len(), 1);
         assert_eq!(conditions[0].reason, "Stale");
         assert_eq!(conditions[0].last_transition_time, at(10));
-        set(&mut conditions, "Ready", Status::True, "Judged", "", Some(2), &at(30));
+        set(
+            &mut conditions,
+            "Ready",
+            Status::True,
+            "Evaluated",
+            "",
+            Some(2),
+            &at(30),
+        );
         assert_eq!(conditions[0].last_transition_time, at(30));
         assert!(is_true(&conditions, "Ready"));
     }

@@ -40,7 +40,7 @@ use super::{CheckpointIntent, Delivery, LocalReference, ObjectIdentity, RunningI
 #[x_kube(validation = Rule::new("self == oldSelf").message("a drill's spec is a record: create another drill"))]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryDrillSpec {
-    /// The policy whose way back is rehearsed.
+    /// The policy whose rollback path the drill tests.
     pub policy_ref: LocalReference,
     /// Where the rehearsal takes place.
     #[serde(default)]
@@ -125,7 +125,7 @@ pub struct DrillIntent {
     /// The images of the fault.
     #[schemars(length(max = 16))]
     pub fault_images: Vec<RunningImage>,
-    /// The checkpoint to go back to.
+    /// The checkpoint to roll back to.
     pub checkpoint: CheckpointIntent,
 }
 

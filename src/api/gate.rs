@@ -41,23 +41,23 @@ pub struct GateStatus {
     /// The open incident that closes it: a change of the Deployment that names it as what it fixes is let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
-    /// While it is closed: the checkpoints that a person may go back to all the same.
+    /// While it is closed: the checkpoints that a person may still roll back to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
-    pub way_back: Vec<WayBack>,
+    pub rollback_targets: Vec<RollbackTarget>,
     /// The newest break-glass annotation of the Deployment that was taken note of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,
 }
 
-/// A checkpoint that a person may go back to.
+/// A checkpoint that a person may still roll back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WayBack {
+pub struct RollbackTarget {
     /// Its name.
     pub checkpoint: String,
     /// Its images.
     #[schemars(length(max = 16))]
-    pub images: Vec<WayBackImage>,
+    pub images: Vec<RollbackTargetImage>,
     /// The pod templates that it was seen healthy with, as `kubectl rollout undo` brings them back: they are let in also
     /// where only flags differ. As many as a status has room for, the newest first.
     #[schemars(length(max = 3))]
@@ -85,7 +85,7 @@ fn raw_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// An image of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WayBackImage {
+pub struct RollbackTargetImage {
     /// The container.
     pub container: String,
     /// The image by its digest.

@@ -65,7 +65,7 @@ pub struct QualityIncidentSpec {
     pub reason: String,
     /// Short digest in breach, of the first container whose image the rollback changes.
     pub from: String,
-    /// Short digest to go back to, of the same container; empty when there is none.
+    /// Short digest to roll back to, of the same container; empty when there is none.
     #[serde(default)]
     pub to: String,
     /// The request that it was opened for, where a person asked.
@@ -79,10 +79,10 @@ pub struct QualityIncidentSpec {
     /// The images in breach.
     #[schemars(length(max = 32))]
     pub from_images: Vec<RunningImage>,
-    /// The checkpoint to go back to.
+    /// The checkpoint to roll back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointIntent>,
-    /// Why there is no checkpoint to go back to, when there is none.
+    /// Why there is no checkpoint to roll back to, when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_target: Option<String>,
     /// What every trigger showed at that moment.

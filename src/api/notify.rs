@@ -30,12 +30,12 @@ pub struct Delivery {
     pub at: Time,
 }
 
-/// One notification about the way back that a receiver took.
+/// One notification about the rollback path that a receiver took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RiskDelivery {
     /// The receiver.
     pub receiver: String,
-    /// Since when the way back was at risk: what tells this stretch from every other one.
+    /// Since when the rollback path was at risk: what tells this stretch from every other one.
     pub began: Time,
     /// When it took it.
     pub at: Time,

@@ -83,13 +83,13 @@ pub struct QualityPolicySpec {
     /// What a breach leads to.
     #[serde(default)]
     pub rollback: Rollback,
-    /// Which releases one can go back to.
+    /// Which releases become rollback checkpoints.
     #[serde(default)]
     pub checkpoints: Checkpoints,
     /// Recovery objectives; drills on a schedule measure them.
     #[serde(default)]
     pub recovery: RecoveryObjectives,
-    /// When the way back is rehearsed. Without it no drill is scheduled; one that is created by hand takes place all the same.
+    /// When a drill tests the rollback path. Without it no drill is scheduled; a drill created by hand still runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSchedule>,
     /// Whether bad releases are kept out at admission.
@@ -266,7 +266,7 @@ pub struct Judgement {
     /// Latency is not held against a release until its first pod has been Ready this long. `0s` switches it off.
     pub warm_up: Span,
     /// What happens when pods run and no usable metric of them arrives for 3 minutes, though the source answers.
-    pub on_blind: OnBlind,
+    pub on_missing_metrics: OnMissingMetrics,
 }
 
 impl Default for Judgement {
@@ -277,14 +277,14 @@ impl Default for Judgement {
             per: "1h".into(),
             escalate_after: "3m".into(),
             warm_up: "60s".into(),
-            on_blind: OnBlind::Alert,
+            on_missing_metrics: OnMissingMetrics::Alert,
         }
     }
 }
 
 /// What happens when a release shows no metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnBlind {
+pub enum OnMissingMetrics {
     /// Say so, and prepare a rollback.
     Alert,
     /// Roll back as for a breach.
@@ -337,7 +337,7 @@ pub enum RollbackScope {
     Images,
 }
 
-/// Which releases one can go back to.
+/// Which releases become rollback checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.registerAfter.endsWith('d') ? self.registerAfter.matches('^0*1d$') : duration(self.registerAfter) >= duration('1s') && duration(self.registerAfter) <= duration('24h')", "message": "checkpoints registerAfter must lie between 1s and 24h"},
@@ -355,9 +355,9 @@ pub struct Checkpoints {
     pub max_age: Span,
     /// A checkpoint whose pods take longer from scheduled to Ready is not `Ready`; a rollback still goes back to it.
     pub max_load_time: Span,
-    /// The way back to a checkpoint, gone longer ago by a drill or a rollback, counts as not tested.
+    /// How recently a drill or rollback must have restored this checkpoint for it to count as tested.
     pub tested_within: Span,
-    /// Whether a checkpoint whose way back was not tested within `testedWithin` is not used.
+    /// Whether a checkpoint is used for a rollback only if a drill or rollback restored it within `testedWithin`.
     pub require_test: bool,
     /// How many automatically registered checkpoints are kept.
     #[schemars(range(min = 2, max = 50))]
@@ -401,7 +401,7 @@ impl Default for RecoveryObjectives {
     }
 }
 
-/// When and where the way back is rehearsed.
+/// When and where drills test the rollback path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DrillSchedule {
@@ -443,7 +443,7 @@ impl Default for DrillSchedule {
 pub struct QualityPolicyStatus {
     /// The generation of the spec that this status is about.
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Judged`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `GateOpen`, `Notified`.
+    /// `Ready`, `Evaluated`, `SLOsMet`, `RollbackReady`, `DrillScheduled`, `GateOpen`, `Notified`.
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// `HEALTHY`, `CAUTION` or `BREACH`.
@@ -482,7 +482,7 @@ pub struct QualityPolicyStatus {
     #[schemars(length(max = 8))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub receivers: Vec<ReceiverStatus>,
-    /// Who was told that the way back is at risk, until its end is told.
+    /// Which receivers were notified that the rollback path is at risk, until they are notified that it is not.
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub told_at_risk: Vec<RiskDelivery>,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::words;
+use crate::core::format;
 
 /// The most digits of a span: as in its pattern.
 const MOST_DIGITS: usize = 6;
@@ -39,7 +39,7 @@ macro_rules! text_value {
             }
 
             fn error(&self, expected: &'static str) -> ValueError {
-                ValueError { text: words::plain(&self.0, LONGEST), expected }
+                ValueError { text: format::plain(&self.0, LONGEST), expected }
             }
         }
     };

@@ -10,8 +10,7 @@ use crate::{
     core::{
         judge::{State, TriggerVerdict},
         quality::Row,
-        report::Health,
-        words,
+        slo::Health,
     },
 };
 
@@ -88,7 +87,7 @@ fn standing(trigger: &TriggerVerdict) -> String {
         }
         return text;
     }
-    let (figures, (evidence, needs)) = (words::figures(trigger), words::evidence(trigger));
+    let (figures, (evidence, needs)) = (trigger.figures(), trigger.evidence());
     let mut text = format!(
         "{} {}, limit {}; evidence {evidence}, needs {needs}",
         trigger.trigger.words(),

@@ -3,62 +3,36 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{ResourceExt, core::ObjectMeta};
-use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
         CheckpointIntent, LocalReference, ObjectIdentity, POLICY_LABEL, Provenance, QualityIncident,
         QualityIncidentSpec, QualityPolicy, RollbackCheckpoint, RollbackCheckpointSpec, RunningImage, TARGET_LABEL,
-        TriggerStatus,
+        TriggerStatus, names, view,
     },
-    controllers::{gather::Gathered, readiness},
+    controllers::gather::Gathered,
     core::{
+        format,
         incident::{self, ContainerImage, Trigger},
         judge::{State, TriggerVerdict, Verdict},
         plan::{self, Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
         policy::Policy,
         quarantine::Quarantined,
-        words,
     },
-    evidence::formats,
 };
-
-/// Unix seconds as the API's time.
-pub fn time(seconds: i64) -> Time {
-    Time(Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
-/// A label's value: at most 63 characters, so a long name is cut and marked with its hash.
-pub fn label(name: &str) -> String {
-    if name.len() <= 63 {
-        return name.to_owned();
-    }
-    format!("{}-{}", &name[..52].trim_end_matches(['-', '.']), &hash(&[name])[..10])
-}
-
-/// Hash of some texts, in hexadecimal; they cannot run into each other.
-pub fn hash(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part.as_bytes());
-        hasher.update([0]);
-    }
-    formats::hexadecimal(hasher.finalize())
-}
 
 fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (POLICY_LABEL.to_owned(), label(policy)),
-        (TARGET_LABEL.to_owned(), label(target)),
+        (POLICY_LABEL.to_owned(), names::label(policy)),
+        (TARGET_LABEL.to_owned(), names::label(target)),
     ])
 }
 
 /// One trigger's verdict as the API shows it.
 pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
-    let figures = words::figures(verdict);
-    let (evidence, needs) = words::evidence(verdict);
+    let figures = verdict.figures();
+    let (evidence, needs) = verdict.evidence();
     TriggerStatus {
         name: verdict.trigger.name().to_owned(),
         verdict: verdict.state.name().to_owned(),
@@ -73,10 +47,10 @@ pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
         evidence,
         needs,
         design_effect: match verdict.trigger {
-            Trigger::Compliance => words::UNKNOWN.to_owned(),
+            Trigger::Compliance => format::UNKNOWN.to_owned(),
             _ => format!("{:.1}", verdict.design_effect),
         },
-        since: verdict.onset.filter(|_| verdict.in_breach()).map(time),
+        since: verdict.onset.filter(|_| verdict.in_breach()).map(view::time),
         note: verdict.note.clone(),
     }
 }
@@ -111,7 +85,7 @@ pub fn incident(
     let (from, to) = columns(&from_images, checkpoint.as_ref());
     let mut reason = match (verdict.trigger(new.trigger), &new.request) {
         (_, Some((_, reason))) => format!("a person asked for it: {reason}"),
-        (Some(trigger), None) => words::sentence(trigger),
+        (Some(trigger), None) => trigger.sentence(),
         (None, None) => format!("{} while pods run", new.trigger.words()),
     };
     for detail in details {
@@ -139,9 +113,9 @@ pub fn incident(
             revision: release.revision.clone(),
             trigger: new.trigger,
             severity: new.severity,
-            onset: time(new.onset),
+            onset: view::time(new.onset),
             // A request may be younger than the newest look.
-            detected: time(verdict.at.max(new.onset)),
+            detected: view::time(verdict.at.max(new.onset)),
             reason,
             from,
             to,
@@ -178,7 +152,7 @@ fn identity(policy: &QualityPolicy, gathered: &Gathered, new: &NewIncident) -> (
             &epoch_text,
         ];
         parts.extend(request);
-        let key = hash(&parts);
+        let key = names::hash(&parts);
         let name = incident_name(&policy.name_any(), &key);
         let taken = |known: &QualityIncident| is_closed(known) && known.name_any() == name;
         if !gathered.incidents.iter().any(taken) {
@@ -213,7 +187,7 @@ fn from_images(gathered: &Gathered, digests: &[ContainerImage]) -> Vec<RunningIm
 }
 
 /// What the columns FROM and TO show: the first container, in the template's order, whose image the rollback changes.
-/// Where it changes none, or there is nowhere to go back to, the first container.
+/// Where it changes none, or there is nothing to roll back to, the first container.
 fn columns(from: &[RunningImage], checkpoint: Option<&CheckpointIntent>) -> (String, String) {
     let to = checkpoint
         .map(|checkpoint| checkpoint.images.as_slice())
@@ -242,7 +216,7 @@ fn intent(candidate: &Candidate) -> CheckpointIntent {
         name: candidate.name.clone(),
         uid: candidate.uid.clone(),
         images: candidate.images.clone(),
-        certified_at: candidate.certified.map(time),
+        certified_at: candidate.certified.map(view::time),
     }
 }
 
@@ -266,28 +240,14 @@ pub fn holds_back(incident: &QualityIncident) -> bool {
     plan::holds_back(incident.spec.trigger, state)
 }
 
-/// What rollbacks took away, by the policy's status.
-pub fn quarantine(policy: &QualityPolicy) -> Vec<Quarantined> {
-    let entries = policy.status.iter().flat_map(|status| &status.quarantine);
-    entries
-        .map(|entry| Quarantined {
-            image: entry.image.clone(),
-            digest: entry.digest.clone(),
-            incident: entry.incident.clone(),
-            reason: entry.reason.clone(),
-            since: entry.since.0.as_second(),
-        })
-        .collect()
-}
-
-/// A checkpoint as a place to go back to, with the reason why not where there is one.
+/// A checkpoint as a rollback target, with the reason why not where there is one.
 pub fn candidate(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &[Quarantined], now: i64) -> Candidate {
     let certified = checkpoint
         .status
         .as_ref()
         .and_then(|status| status.certified_at.as_ref())
         .map(|at| at.0.as_second());
-    let usable = readiness::judge(checkpoint, policy, quarantine, now).usable;
+    let usable = view::readiness(checkpoint, policy, quarantine, now).usable;
     Candidate {
         name: checkpoint.name_any(),
         uid: checkpoint.uid().unwrap_or_default(),
@@ -412,7 +372,7 @@ pub fn details(verdict: &Verdict, trigger: Trigger, worse_than_beside: Option<f6
     details.extend(worse_than_beside.map(|evidence| {
         format!(
             "evidence that it fails more often than the release beside it: {}",
-            words::odds(evidence)
+            format::odds(evidence)
         )
     }));
     details
@@ -424,13 +384,13 @@ mod tests {
 
     #[test]
     fn a_label_keeps_a_short_name_and_marks_a_long_one_by_its_hash() {
-        assert_eq!(label("ranker"), "ranker");
+        assert_eq!(names::label("ranker"), "ranker");
         let (a, b) = (format!("{}-a", "x".repeat(80)), format!("{}-b", "x".repeat(80)));
-        assert!(label(&a).len() <= 63 && label(&a) != label(&b));
+        assert!(names::label(&a).len() <= 63 && names::label(&a) != names::label(&b));
     }
 
     #[test]
     fn the_parts_of_a_hash_cannot_run_into_each_other() {
-        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_ne!(names::hash(&["ab", "c"]), names::hash(&["a", "bc"]));
     }
 }

@@ -19,19 +19,21 @@ use kube::{
 use crate::{
     api::{
         CertifiedRelease, IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage,
+        view,
     },
     controllers::{
         build,
         context::{CallError, Context, call, post},
         events::{Told, tell},
         gather::Gathered,
-        readiness::{self, Load, News, Tested},
+        readiness::{self, News, Tested},
         registered, release,
     },
     core::{
         incident::{self, ContainerImage},
         policy::Policy,
         quarantine::{Quarantined, find},
+        readiness::Load,
         retention::{Kept, surplus},
     },
 };
@@ -199,7 +201,7 @@ pub async fn keep(
         .healthy_since
         .zip(rules.register_after)
         .is_some_and(|(since, after)| standing.at - since >= after);
-    let quarantine = build::quarantine(policy);
+    let quarantine = view::quarantine(policy);
     let kept_out = kept_out(&quarantine, gathered, standing);
     if known.is_none()
         && !kept_out
@@ -381,7 +383,7 @@ async fn prune(
     standing: &Standing<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
-    let quarantine = build::quarantine(policy);
+    let quarantine = view::quarantine(policy);
     let kept = |checkpoint: &RollbackCheckpoint| {
         let candidate = build::candidate(checkpoint, rules, &quarantine, now.as_second());
         let named = |incident: &QualityIncident| {

@@ -21,7 +21,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
-    controllers::{evidence::Desk, judged::Judged, log_back::LogBacks, notify, shared::Shared, verification},
+    controllers::{
+        evidence::Desk, judged::Judged, log_back::attempts::LogBacks, notify::desk, shared::Shared, verification,
+    },
     evidence::prometheus::Source,
     meters::Meters,
 };
@@ -67,7 +69,7 @@ pub struct Context {
     /// What is known of the checkpoints' images and artifacts.
     pub verification: verification::Desk,
     /// Notifications on their way.
-    pub notify: notify::Desk,
+    pub notify: desk::Desk,
     /// Rollbacks that are being logged to the runs of their releases.
     pub log_backs: LogBacks,
     /// Warnings of the cluster that are being read for postmortems, by namespace and selector.
@@ -166,7 +168,7 @@ impl Context {
         sources: HashMap<String, Result<Arc<Source>, String>>,
         evidence: Desk,
         verification: verification::Desk,
-        notify: notify::Desk,
+        notify: desk::Desk,
         meters: Arc<Meters>,
     ) -> Self {
         Self {

@@ -16,11 +16,8 @@ use k8s_openapi::{
 use kube::{Api, Resource, core::ObjectMeta};
 
 use crate::{
-    api::QualityPolicy,
-    controllers::{
-        build,
-        context::{Context, call, post},
-    },
+    api::{QualityPolicy, names},
+    controllers::context::{Context, call, post},
 };
 
 /// The API server takes no longer messages.
@@ -98,7 +95,7 @@ fn event(regarding: ObjectReference, told: &Told<'_>, now: Timestamp) -> Event {
 }
 
 fn part(of: &[&str]) -> String {
-    let mut hash = build::hash(of);
+    let mut hash = names::hash(of);
     hash.truncate(8);
     hash
 }

@@ -14,7 +14,8 @@ use crate::{
     config::{Config, ObjectStoreSettings},
     core::{
         plan::RunOf,
-        quality::{self, Known, Objectives, evidence::Bundle},
+        policy::Objectives,
+        quality::{self, Known, evidence::Bundle},
     },
     evidence::{
         load::{Found, Place},

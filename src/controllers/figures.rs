@@ -7,7 +7,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use crate::{
     api::QualityPolicy,
     controllers::context::Stores,
-    core::report::Health,
+    core::slo::Health,
     meters::{Looked, PolicyFigures},
 };
 

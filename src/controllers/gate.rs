@@ -8,8 +8,10 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use crate::{
     api::{
         BREAK_GLASS_ANNOTATION, GateMode, GateState, GateStatus, QualityIncident, QualityPolicy, QualityPolicyStatus,
-        QuarantinedImage, RELEASE_ANNOTATION, RegisteredTemplate, ReleaseAnswer, ReleasedImage, WayBack, WayBackImage,
+        QuarantinedImage, RELEASE_ANNOTATION, RegisteredTemplate, ReleaseAnswer, ReleasedImage, RollbackTarget,
+        RollbackTargetImage,
         conditions::{self, Status},
+        view,
     },
     controllers::{
         build,
@@ -28,8 +30,8 @@ use crate::{
     },
 };
 
-/// How many checkpoints are named that a person may go back to.
-const MOST_WAYS: usize = 5;
+/// How many rollback targets are named.
+const MAX_ROLLBACK_TARGETS: usize = 5;
 /// The templates in a policy's status, bytes of JSON in all: the whole object must stay far below what etcd takes.
 const MOST_TEMPLATE_BYTES: usize = 512 * 1_024;
 /// A longer annotation is none of ours.
@@ -56,7 +58,7 @@ pub async fn keep(
 ) -> Result<bool, CallError> {
     let before = policy.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    let known = build::quarantine(policy);
+    let known = view::quarantine(policy);
     let kept = quarantine::keep(&known, &taken_away(&seen.gathered.incidents));
     status.quarantine = kept.iter().map(entry).collect();
     if let Decision::Stands {
@@ -65,13 +67,13 @@ pub async fn keep(
         incident,
     } = decide(policy, seen, &kept)
     {
-        let way_back = match reason.gate() {
+        let targets = match reason.gate() {
             Gate::Open => Vec::new(),
-            Gate::Closed => ways_back(context, seen, before.gate.as_ref()).await,
+            Gate::Closed => rollback_targets(context, seen, before.gate.as_ref()).await,
         };
         stand(&mut status, policy.metadata.generation, reason, message, now);
         if let Some(gate) = &mut status.gate {
-            (gate.incident, gate.way_back) = (incident, way_back);
+            (gate.incident, gate.rollback_targets) = (incident, targets);
         }
     }
     let broken = break_glass(policy, seen.gathered);
@@ -113,7 +115,7 @@ pub async fn keep(
 fn decide(policy: &QualityPolicy, seen: &Seen<'_>, kept: &[Quarantined]) -> Decision {
     let incident = build::open_incident(&seen.gathered.incidents);
     let candidates = &seen.observed.candidates;
-    // What was quarantined and shipped all the same says nothing of the way back from it.
+    // What was quarantined and shipped all the same says nothing of the rollback path from it.
     let quarantined = |candidate: &Candidate| {
         let mut images = candidate.images.iter();
         images.any(|image| quarantine::find(kept, &image.image).is_some())
@@ -176,30 +178,30 @@ fn stand(status: &mut QualityPolicyStatus, generation: Option<i64>, reason: Reas
         message,
         since,
         incident: None,
-        way_back: Vec::new(),
+        rollback_targets: Vec::new(),
         break_glass: known.and_then(|gate| gate.break_glass),
     });
 }
 
-/// Checkpoints that may be used, the newest first. One whose images run is a way back where it was certified with other
+/// Checkpoints that may be used, the newest first. One whose images run is a rollback target where it was certified with other
 /// templates than the one that runs.
-async fn ways_back(context: &Context, seen: &Seen<'_>, before: Option<&GateStatus>) -> Vec<WayBack> {
+async fn rollback_targets(context: &Context, seen: &Seen<'_>, before: Option<&GateStatus>) -> Vec<RollbackTarget> {
     let mut usable: Vec<&Candidate> = seen.observed.candidates.iter().collect();
     usable.retain(|candidate| candidate.usable.is_ok());
     usable.sort_by(|a, b| b.certified.cmp(&a.certified).then_with(|| b.name.cmp(&a.name)));
     let known: Vec<&RegisteredTemplate> = before
         .iter()
-        .flat_map(|gate| &gate.way_back)
-        .flat_map(|way| &way.templates)
+        .flat_map(|gate| &gate.rollback_targets)
+        .flat_map(|target| &target.templates)
         .collect();
-    let (mut ways, mut room) = (Vec::new(), MOST_TEMPLATE_BYTES);
+    let (mut targets, mut room) = (Vec::new(), MOST_TEMPLATE_BYTES);
     for candidate in usable {
         let mut checkpoints = seen.gathered.checkpoints.iter();
         let checkpoint = checkpoints.find(|checkpoint| checkpoint.uid().as_deref() == Some(&candidate.uid));
         let status = checkpoint
             .and_then(|checkpoint| checkpoint.status.clone())
             .unwrap_or_default();
-        let image = |image: &crate::api::ContainerImage| WayBackImage {
+        let image = |image: &crate::api::ContainerImage| RollbackTargetImage {
             container: image.container.clone(),
             image: image.image.clone(),
             named: status
@@ -208,7 +210,7 @@ async fn ways_back(context: &Context, seen: &Seen<'_>, before: Option<&GateStatu
                 .find(|known| known.container == image.container)
                 .map(|known| known.image.clone()),
         };
-        // The release that runs is no way back, so its template is not read.
+        // The release that runs is no rollback target, so its template is not read.
         let mut releases = status.releases.clone();
         releases.retain(|release| Some(&release.uid) != seen.gathered.newest.uid().as_ref());
         let mut templates = registered::templates(context, &seen.gathered.deployment, &releases, &known).await;
@@ -221,16 +223,16 @@ async fn ways_back(context: &Context, seen: &Seen<'_>, before: Option<&GateStatu
         if templates.is_empty() && plan::runs(seen.observed, candidate) {
             continue;
         }
-        ways.push(WayBack {
+        targets.push(RollbackTarget {
             checkpoint: candidate.name.clone(),
             images: candidate.images.iter().map(image).collect(),
             templates,
         });
-        if ways.len() == MOST_WAYS {
+        if targets.len() == MAX_ROLLBACK_TARGETS {
             break;
         }
     }
-    ways
+    targets
 }
 
 /// What the rollbacks took away: of each container that the checkpoint brought back, the image before, where it was
@@ -279,7 +281,7 @@ fn entry(entry: &Quarantined) -> QuarantinedImage {
         digest: entry.digest.clone(),
         incident: entry.incident.clone(),
         reason: entry.reason.clone(),
-        since: build::time(entry.since),
+        since: view::time(entry.since),
     }
 }
 
@@ -340,7 +342,7 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
         return Ok(false);
     }
     let wish = Release::read(request);
-    let (meant, others): (Vec<Quarantined>, Vec<Quarantined>) = build::quarantine(policy)
+    let (meant, others): (Vec<Quarantined>, Vec<Quarantined>) = view::quarantine(policy)
         .into_iter()
         .partition(|entry| wish.means(entry));
     for entry in &meant {

@@ -6,10 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    controllers::{
-        readiness::Load,
-        release::{made_by, made_for},
-    },
+    controllers::release::{made_by, made_for},
     core::{
         history::{self, History, Limits},
         incident::{ContainerImage, Trigger},
@@ -17,6 +14,7 @@ use crate::{
         plan::Release,
         policy::Policy,
         quality::{Known, Quality},
+        readiness::Load,
         sample::{Coverage, Differ, Look, Unknown},
         stats::{StatsError, comparison::Comparison},
     },

@@ -2,11 +2,9 @@
 //! that was rolled back, a drill to the run of the checkpoint that it went back to. In the background, again and again
 //! until the server took it; the condition `LoggedBack` of the incident or drill tells. Two files each.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+pub mod attempts;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -31,46 +29,6 @@ use crate::{
 
 /// The condition that says whether it was done.
 const CONDITION: &str = "LoggedBack";
-/// The first pause after a failure; it doubles.
-const AGAIN: Duration = Duration::from_secs(10);
-/// And grows no longer than this.
-const LATEST: Duration = Duration::from_secs(600);
-
-/// What is being logged back, by the UID of the incident or drill.
-#[derive(Default)]
-pub struct LogBacks(Arc<Mutex<HashMap<String, Attempt>>>);
-
-struct Attempt {
-    outcome: Option<Result<(), String>>,
-    due: Instant,
-    pause: Duration,
-    running: bool,
-}
-
-impl LogBacks {
-    /// What is on record in the object needs no memory here.
-    fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-
-    /// How the last attempt ended; starts one when it is due.
-    fn ask(&self, uid: &str, start: impl FnOnce(Arc<Mutex<HashMap<String, Attempt>>>)) -> Option<Result<(), String>> {
-        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let attempt = attempts.entry(uid.to_owned()).or_insert_with(|| Attempt {
-            outcome: None,
-            due: now,
-            pause: AGAIN,
-            running: false,
-        });
-        if !attempt.running && now >= attempt.due && !matches!(attempt.outcome, Some(Ok(()))) {
-            attempt.running = true;
-            start(self.0.clone());
-        }
-        attempt.outcome.clone()
-    }
-}
-
 /// Logs back what is due for one policy; returns whether a condition was written.
 pub async fn log_back(
     context: &Context,
@@ -148,20 +106,12 @@ fn progress<K: ResourceExt>(
         return None;
     }
     let (server, name) = (server.clone(), object.name_any());
-    let outcome = context.log_backs.ask(&uid.clone(), |attempts| {
+    let outcome = context.log_backs.ask(&uid, || {
         let files = (log.files)();
-        tokio::spawn(async move {
-            let sent = send(&server, &run, &name, files)
-                .await
-                .map_err(|error| error.to_string());
-            let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(attempt) = attempts.get_mut(&uid) {
-                attempt.running = false;
-                attempt.outcome = Some(sent);
-                attempt.due = Instant::now() + attempt.pause;
-                attempt.pause = (attempt.pause * 2).min(LATEST);
-            }
-        });
+        async move {
+            let sent = send(&server, &run, &name, files).await;
+            sent.map_err(|error| error.to_string())
+        }
     });
     outcome.map(|outcome| match outcome {
         Ok(()) => (Status::True, "Logged", "logged to the MLflow run".to_owned()),

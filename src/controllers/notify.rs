@@ -5,7 +5,7 @@
 
 mod compose;
 mod deliver;
-mod desk;
+pub mod desk;
 mod record;
 mod send;
 
@@ -20,6 +20,7 @@ use crate::{
     controllers::{
         context::{CallError, Context, PolicyObject},
         drill::schedule,
+        notify::desk::Desk,
     },
     core::{
         drill::DrillResult,
@@ -28,8 +29,6 @@ use crate::{
     },
     validate,
 };
-
-pub use desk::Desk;
 
 /// The condition that says whether the receivers take what they are told.
 const CONDITION: &str = "Notified";
@@ -45,9 +44,9 @@ struct Failed {
 struct Gathered {
     incidents: Vec<Arc<DeserializeGuard<QualityIncident>>>,
     drills: Vec<Failed>,
-    /// The way back, while the policy is judged.
+    /// The rollback path, while the policy is judged.
     risk: Option<Risk>,
-    /// Since when the way back was at risk when that was first told, or since when it is, unix seconds.
+    /// Since when the rollback path was at risk when that was first told, or since when it is, unix seconds.
     began: i64,
 }
 
@@ -157,7 +156,7 @@ fn gather(context: &Context, policy: &QualityPolicy, known: &QualityPolicyStatus
     }
 }
 
-/// How long the way back must be at risk before that is told: a new service has no checkpoint for a while.
+/// How long the rollback path must be at risk before that is told: a new service has no checkpoint for a while.
 fn holds(context: &Context, policy: &QualityPolicy) -> Option<i64> {
     let rules = validate::policy(&policy.spec).ok()?;
     let (namespace, target) = (policy.namespace(), &policy.spec.target_ref.name);

@@ -9,34 +9,24 @@ use crate::{
     api::{
         CertifiedRelease, RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
         conditions::{self, Status},
+        view,
     },
     controllers::{
-        build,
         context::{CallError, Context, Written, call},
         verification::Seen,
     },
     core::{
-        incident,
+        format, incident,
         policy::Policy,
-        quarantine::{Quarantined, find},
-        readiness::{self, Facts, Finding, Look, Part, Readiness, Standing},
-        words,
+        quarantine::Quarantined,
+        readiness::{self, Finding, Load, Look, Part, Standing},
     },
 };
 
 /// The times of good looks are written this often, seconds.
 const RENEWED_AFTER: i64 = 600;
 
-/// How long the pods of a release took to come up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// From scheduled to Ready, seconds.
-    pub seconds: i64,
-    /// When the newest of the pods was created, unix seconds.
-    pub created: i64,
-}
-
-/// That the way back to a checkpoint was gone to its end.
+/// That the rollback path to a checkpoint was tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tested {
     /// When, unix seconds.
@@ -55,7 +45,7 @@ pub struct News {
     pub certified: Option<i64>,
     /// How long its pods took to come up.
     pub load: Option<Load>,
-    /// The way back to it was gone.
+    /// The rollback path to it was tested.
     pub tested: Option<Tested>,
     /// Its images as the running release names them, where that is not by their digests.
     pub named: Vec<RunningImage>,
@@ -63,52 +53,6 @@ pub struct News {
     pub release: Option<CertifiedRelease>,
     /// What rollbacks took away.
     pub quarantine: Vec<Quarantined>,
-}
-
-/// A checkpoint's readiness by what its status holds.
-pub fn judge(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &[Quarantined], now: i64) -> Readiness {
-    let status = checkpoint.status.clone().unwrap_or_default();
-    let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
-    let mut images = checkpoint.spec.images.iter();
-    let quarantined = images.find_map(|image| find(quarantine, &image.image));
-    let looked = |part| readiness::after(&Look::Pending, known(&status.conditions, part).as_ref(), None);
-    let facts = Facts {
-        revoked: checkpoint.spec.revoked,
-        unpinned: unpinned.map(|image| {
-            format!(
-                "image {} of container {} is not pinned by digest",
-                image.image, image.container
-            )
-        }),
-        quarantined: quarantined.map(|entry| {
-            let Quarantined { incident, reason, .. } = entry;
-            format!("an image of it is quarantined by incident {incident} ({reason})")
-        }),
-        certified: seconds(status.certified_at.as_ref()),
-        image: looked(Part::ImageAvailable),
-        artifacts: looked(Part::ArtifactsIntact),
-        load: status.load_seconds,
-        tested: seconds(status.tested_at.as_ref()),
-    };
-    readiness::judge(&facts, policy, now)
-}
-
-fn seconds(at: Option<&Time>) -> Option<i64> {
-    at.map(|at| at.0.as_second())
-}
-
-/// What a condition says of a part.
-fn known(conditions: &[Condition], part: Part) -> Option<Finding> {
-    let condition = conditions.iter().find(|condition| condition.type_ == part.name())?;
-    Some(Finding {
-        standing: match condition.status.as_str() {
-            "True" => Standing::Holds,
-            "False" => Standing::Fails,
-            _ => Standing::Unknown,
-        },
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-    })
 }
 
 /// The status of a checkpoint after a look and other news.
@@ -130,14 +74,14 @@ fn renewed(
         .map(|image| incident::short(&image.image))
         .unwrap_or_default();
     if let Some(at) = news.certified {
-        status.certified_at = Some(build::time(at));
+        status.certified_at = Some(view::time(at));
     }
     if let Some(load) = news.load
-        && seconds(status.load_measured_at.as_ref()).is_none_or(|at| load.created > at)
+        && view::seconds(status.load_measured_at.as_ref()).is_none_or(|at| load.created > at)
     {
-        status.load_measured_at = Some(build::time(load.created));
+        status.load_measured_at = Some(view::time(load.created));
         status.load_seconds = Some(load.seconds);
-        status.load_time = Some(words::span(load.seconds));
+        status.load_time = Some(format::span(load.seconds));
     }
     if let Some(tested) = &news.tested {
         test(&mut status, tested);
@@ -151,7 +95,7 @@ fn renewed(
         status.releases.drain(..surplus);
     }
     if let Some(at) = seen.hashed_at {
-        status.artifacts_hashed_at = Some(build::time(at));
+        status.artifacts_hashed_at = Some(view::time(at));
     }
     let set = |conditions: &mut Vec<Condition>, kind: &str, finding: &Finding| {
         let standing = match finding.standing {
@@ -171,19 +115,19 @@ fn renewed(
         ),
     ];
     for (part, look, verified_at) in looks {
-        let before = known(&status.conditions, part);
+        let before = view::finding(&status.conditions, part);
         if let Look::Verified { at, .. } = look {
             let stands = before.as_ref().is_some_and(|before| before.reason == "Verified");
-            let old = seconds(verified_at.as_ref()).is_none_or(|known| at - known >= RENEWED_AFTER);
+            let old = view::seconds(verified_at.as_ref()).is_none_or(|known| at - known >= RENEWED_AFTER);
             if old || !stands {
-                *verified_at = Some(build::time(*at));
+                *verified_at = Some(view::time(*at));
             }
         }
-        let finding = readiness::after(look, before.as_ref(), seconds(verified_at.as_ref()));
+        let finding = readiness::after(look, before.as_ref(), view::seconds(verified_at.as_ref()));
         set(&mut status.conditions, part.name(), &finding);
     }
     changed.status = Some(status.clone());
-    let readiness = judge(&changed, policy, &news.quarantine, now.as_second());
+    let readiness = view::readiness(&changed, policy, &news.quarantine, now.as_second());
     for (part, finding) in &readiness.parts {
         set(&mut status.conditions, part.name(), finding);
     }
@@ -212,13 +156,13 @@ pub async fn update(
 
 /// Takes a test down, unless a newer one is known.
 fn test(status: &mut RollbackCheckpointStatus, tested: &Tested) {
-    if seconds(status.tested_at.as_ref()).is_none_or(|known| tested.at > known) {
-        status.tested_at = Some(build::time(tested.at));
+    if view::seconds(status.tested_at.as_ref()).is_none_or(|known| tested.at > known) {
+        status.tested_at = Some(view::time(tested.at));
         status.tested_by = Some(tested.by.clone());
     }
 }
 
-/// Takes down that the way back to a checkpoint was gone to its end, for whoever has no reconcile of it at hand: a
+/// Records that the rollback path to a checkpoint was tested, for whoever has no reconcile of it at hand: a
 /// drill. Taking the same test down twice is taking it down once, and one that is gone has nothing to take it down in;
 /// `Overtaken` when somebody wrote in between: then it is tried again.
 pub(crate) async fn record_test(

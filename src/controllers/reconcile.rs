@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION},
+    api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION, view},
     controllers::{
         apply::{Act, Done},
         build, checkpoints,
-        context::{CallError, Context, PolicyObject},
+        context::{Context, PolicyObject},
         drill,
+        error::ReconcileError,
         evidence::Question,
         gate,
         gather::{Gathered, NotNow, gather},
@@ -32,31 +33,6 @@ use crate::{
     meters::KindLabel,
     validate,
 };
-
-/// Why a reconcile failed. It is tried again, each time later.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// A call to the API server failed.
-    #[error("the API server: {0}")]
-    Call(#[from] CallError),
-    /// The judge could not be set up.
-    #[error("the judge: {0}")]
-    Judge(#[from] crate::core::stats::StatsError),
-    /// A bug. Only this policy stops.
-    #[error("a bug stopped this reconcile: {0}")]
-    Panic(String),
-}
-
-impl ReconcileError {
-    /// A stable word for the operator's own metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Call(_) => "api",
-            Self::Judge(_) => "judge",
-            Self::Panic(_) => "panic",
-        }
-    }
-}
 
 /// Something was written: the next step follows once the watch shows it.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -431,7 +407,7 @@ fn observed(
     rollout_complete: bool,
     now: Timestamp,
 ) -> Observed {
-    let (rules, quarantine) = (&judged.subject.policy, build::quarantine(policy));
+    let (rules, quarantine) = (&judged.subject.policy, view::quarantine(policy));
     let candidates: Vec<Candidate> = gathered
         .checkpoints
         .iter()

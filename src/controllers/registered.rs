@@ -11,9 +11,8 @@ use kube::{
 use serde_json::Value;
 
 use crate::{
-    api::{CertifiedRelease, RegisteredTemplate},
+    api::{CertifiedRelease, RegisteredTemplate, names::hash},
     controllers::{
-        build::hash,
         context::{CallError, Context, call},
         gather::owned,
     },

@@ -10,6 +10,7 @@ use crate::{
     api::{QualityPolicy, RollbackCheckpoint},
     controllers::gather::Gathered,
     core::{
+        format::{self, UNKNOWN},
         history::Limits,
         judge::Verdict,
         plan::Candidate,
@@ -20,7 +21,6 @@ use crate::{
             strict::{self, Full, Readiness, Section},
         },
         review,
-        words::{self, UNKNOWN},
     },
 };
 
@@ -144,7 +144,7 @@ fn metrics_name(policy: &QualityPolicy) -> String {
     format!("{}/{}", metrics.source, preset.unwrap_or_default())
 }
 
-/// The four lines of Rollback Readiness, from the conditions of the checkpoint that a rollback would go back to; of the
+/// The four lines of Rollback Readiness, from the conditions of the checkpoint that a rollback would roll back to; of the
 /// newest one where none may be used.
 fn readiness(seen: &Seen<'_>, found: &Report, now: i64) -> Vec<Readiness> {
     let checkpoints = &seen.gathered.checkpoints;
@@ -169,7 +169,7 @@ fn readiness(seen: &Seen<'_>, found: &Report, now: i64) -> Vec<Readiness> {
     let ago = |at: Option<&Time>| {
         at.map_or_else(
             || UNKNOWN.to_owned(),
-            |at| format!("{} ago", words::span(now - at.0.as_second())),
+            |at| format!("{} ago", format::span(now - at.0.as_second())),
         )
     };
     let find = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);

@@ -108,7 +108,7 @@ pub async fn run(
         sources,
         evidence,
         verification,
-        notify::Desk::new(config, &meters),
+        notify::desk::Desk::new(config, &meters),
         meters,
     ));
     let synced = Arc::new(SetOnce::new());

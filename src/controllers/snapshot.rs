@@ -18,6 +18,7 @@ use crate::{
         LocalReference, POLICY_LABEL, QualityIncident, QualityPolicy, QualityReportSnapshot, QualityReportSnapshotSpec,
         QualityReportStatus, SNAPSHOT_LABEL, SnapshotOf, TARGET_LABEL,
         conditions::{self, Status},
+        names, view,
     },
     controllers::{
         build,
@@ -50,7 +51,7 @@ impl<'a> Due<'a> {
         Self {
             review: review::due(reviewed, now, rules.review),
             ended: incidents.iter().filter(is_new).collect(),
-            reviewed: build::time(reviewed.unwrap_or(i64::MIN).max(review::last(now, rules.review))),
+            reviewed: view::time(reviewed.unwrap_or(i64::MIN).max(review::last(now, rules.review))),
         }
     }
 
@@ -116,7 +117,7 @@ async fn prune(context: &Context, policy: &QualityPolicy, of: SnapshotOf) {
     let api: Api<QualityReportSnapshot> = Api::namespaced(context.client.clone(), &namespace);
     let selector = format!(
         "{POLICY_LABEL}={},{SNAPSHOT_LABEL}={}",
-        build::label(&policy.name_any()),
+        names::label(&policy.name_any()),
         of.name()
     );
     let listed = match call(api.list_metadata(&ListParams::default().labels(&selector))).await {
@@ -142,7 +143,7 @@ fn of_review(policy: &QualityPolicy, status: &QualityReportStatus, at: i64) -> Q
         policy,
         status,
         review_name(&policy.name_any(), at),
-        build::time(at),
+        view::time(at),
         None,
     )
 }
@@ -169,8 +170,8 @@ fn snapshot(
         Some(_) => SnapshotOf::Incident,
     };
     let labels = [
-        (POLICY_LABEL.to_owned(), build::label(&policy.name_any())),
-        (TARGET_LABEL.to_owned(), build::label(&policy.spec.target_ref.name)),
+        (POLICY_LABEL.to_owned(), names::label(&policy.name_any())),
+        (TARGET_LABEL.to_owned(), names::label(&policy.spec.target_ref.name)),
         (SNAPSHOT_LABEL.to_owned(), of.name().to_owned()),
     ];
     QualityReportSnapshot {
@@ -195,7 +196,7 @@ fn snapshot(
 
 /// `<policy>-<date>-<time>`: no two reviews lie within one minute.
 fn review_name(policy: &str, at: i64) -> String {
-    let at = build::time(at).0.strftime("%Y%m%d-%H%M");
+    let at = view::time(at).0.strftime("%Y%m%d-%H%M");
     if policy.len() <= 230 {
         return format!("{policy}-{at}");
     }
@@ -203,7 +204,7 @@ fn review_name(policy: &str, at: i64) -> String {
     format!(
         "{}-{}-{at}",
         prefix.trim_end_matches(['-', '.']),
-        &build::hash(&[policy])[..10]
+        &names::hash(&[policy])[..10]
     )
 }
 

@@ -10,6 +10,7 @@ use crate::{
         DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
         QualityReportSpec, QualityReportStatus, QualityRow, ReleaseStatus, TARGET_LABEL, TriggerStatus,
         conditions::{self, Status},
+        names, view,
     },
     controllers::{
         bounds, build,
@@ -21,7 +22,7 @@ use crate::{
         reporting::Reported,
         snapshot::Due,
     },
-    core::report::Health,
+    core::slo::Health,
 };
 
 /// Figures are written at least this often, seconds.
@@ -60,7 +61,7 @@ pub async fn not_ready(
     if !why.keep_release {
         conditions::set(
             &mut status.conditions,
-            "Judged",
+            "Evaluated",
             Status::Unknown,
             why.reason,
             why.message,
@@ -105,12 +106,12 @@ pub async fn update(
     match &found.unknown {
         None => set(
             &mut status.conditions,
-            "Judged",
+            "Evaluated",
             Status::True,
             "EvidenceUsable",
             "the last look had usable evidence for every trigger",
         ),
-        Some((reason, message)) => set(&mut status.conditions, "Judged", Status::Unknown, reason, message),
+        Some((reason, message)) => set(&mut status.conditions, "Evaluated", Status::Unknown, reason, message),
     }
     match &found.evidence {
         Some(evidence) => set(
@@ -190,8 +191,8 @@ fn release_status(judged: &Judged) -> ReleaseStatus {
         deployment_uid: release.deployment_uid.clone(),
         replica_set: release.replica_set.clone(),
         revision: release.revision.clone(),
-        analysis_from: build::time(judged.started),
-        first_ready: judged.first_ready.map(build::time),
+        analysis_from: view::time(judged.started),
+        first_ready: judged.first_ready.map(view::time),
         design_effects: DesignEffects {
             error_rate: decimal(judged.effects.error_rate),
             latency: decimal(judged.effects.latency),
@@ -247,7 +248,7 @@ fn moves(known: &[Condition], new: &[Condition]) -> bool {
             condition.reason.clone(),
             matches!(
                 condition.type_.as_str(),
-                "Ready" | "Judged" | "EvidenceComplete" | "Notified"
+                "Ready" | "Evaluated" | "EvidenceComplete" | "Notified"
             )
             .then(|| condition.message.clone()),
             condition.observed_generation,
@@ -396,8 +397,8 @@ async fn take(
 
 fn new_report(policy: &QualityPolicy) -> QualityReport {
     let labels = [
-        (POLICY_LABEL.to_owned(), build::label(&policy.name_any())),
-        (TARGET_LABEL.to_owned(), build::label(&policy.spec.target_ref.name)),
+        (POLICY_LABEL.to_owned(), names::label(&policy.name_any())),
+        (TARGET_LABEL.to_owned(), names::label(&policy.spec.target_ref.name)),
     ];
     QualityReport {
         metadata: ObjectMeta {

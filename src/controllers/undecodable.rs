@@ -12,7 +12,7 @@ use crate::{
     api::{FIELD_MANAGER, QualityPolicy},
     controllers::{
         context::{Context, PolicyObject, call},
-        reconcile::ReconcileError,
+        error::ReconcileError,
     },
 };
 

@@ -7,7 +7,7 @@ pub mod schedule;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::words;
+use crate::core::format;
 
 /// Where a rehearsal takes place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum DrillState {
     Starting,
     /// The fault is about to begin: its images are recorded.
     Breaking,
-    /// The fault began. The checkpoint to go back to is recorded; nothing was rolled back yet.
+    /// The fault began. The checkpoint to roll back to is recorded; nothing was rolled back yet.
     Broken,
     /// The checkpoint's images were put back; its pods come up.
     RollingBack,
@@ -65,11 +65,11 @@ impl DrillState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "operator", derive(schemars::JsonSchema))]
 pub enum DrillResult {
-    /// The way back works, within both objectives.
+    /// The rollback path works, within both objectives.
     Passed,
     /// It does not, or not in time.
     Failed,
-    /// Nothing was learned about the way back: something came in between.
+    /// Nothing was learned about the rollback path: something came in between.
     Aborted,
 }
 
@@ -341,7 +341,7 @@ fn pending(drill: &Drill, seen: &Seen) -> Step {
     if waited > LONGEST_QUEUE || !in_line && seen.now - drill.entered > LONGEST_WAIT {
         let message = format!(
             "not begun {} after it was asked for: {}",
-            words::span(waited),
+            format::span(waited),
             obstacle.message()
         );
         return Step::Finish(outcome(DrillResult::Aborted, obstacle.reason(), message));
@@ -373,14 +373,14 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
     match (drill.state, subject.worn) {
         (S::Starting, Worn::Start) if subject.complete => Step::Break,
         (S::Starting, _) => match &subject.refusal {
-            // Nothing is learned about the way back: production's own rollback asks for no more pods.
+            // Nothing is learned about the rollback path: production's own rollback asks for no more pods.
             Some(words) => Step::CleanUp(outcome(DrillResult::Aborted, "PodsRefused", words)),
             None if late(drill.entered) => Step::CleanUp(outcome(
                 DrillResult::Failed,
                 "NeverReady",
                 format!(
                     "no pod of the release that runs became Ready on the shadow within {}",
-                    words::span(seen.limits.patience())
+                    format::span(seen.limits.patience())
                 ),
             )),
             None => Step::Wait(None),
@@ -403,7 +403,7 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
             with(
                 &format!(
                     "not recovered {} after the fault began",
-                    words::span(seen.now - since_fault)
+                    format::span(seen.now - since_fault)
                 ),
                 subject.refusal.as_ref(),
             ),
@@ -437,7 +437,7 @@ fn cleaning_up(drill: &Drill, seen: &Seen) -> Step {
             "NotRestored",
             format!(
                 "the Deployment's own images were put back and its rollout is not complete after {}; before that: {}",
-                words::span(seen.limits.patience()),
+                format::span(seen.limits.patience()),
                 ended.message
             ),
         )),
@@ -447,9 +447,9 @@ fn cleaning_up(drill: &Drill, seen: &Seen) -> Step {
 
 /// The result of a drill that recovered: both objectives must be kept. Seconds; an RPO that is not known is not kept.
 pub fn judge(rto: i64, rpo: Option<i64>, limits: Limits) -> Outcome {
-    let (limit_rto, limit_rpo) = (words::span(limits.rto), words::span(limits.rpo));
-    let told_rto = words::span(rto);
-    let told_rpo = rpo.map_or_else(|| words::UNKNOWN.to_owned(), words::span);
+    let (limit_rto, limit_rpo) = (format::span(limits.rto), format::span(limits.rpo));
+    let told_rto = format::span(rto);
+    let told_rpo = rpo.map_or_else(|| format::UNKNOWN.to_owned(), format::span);
     if rto > limits.rto {
         return outcome(
             DrillResult::Failed,

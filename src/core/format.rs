@@ -1,12 +1,6 @@
-//! Numbers in words: one place decides how many digits a reader gets. Numbers, not adjectives.
+//! How numbers are formatted: one place decides how many digits a reader gets.
 
-use std::fmt::Write;
-
-use crate::core::{
-    incident::Trigger,
-    judge::{State, TriggerVerdict},
-    stats::{Estimate, Interval, proportion::clopper_pearson},
-};
+use crate::core::stats::{Interval, proportion::clopper_pearson};
 
 /// What is printed where nothing is known.
 pub const UNKNOWN: &str = "—";
@@ -24,6 +18,16 @@ pub fn plain(text: &str, most: usize) -> String {
         plain.push(if c.is_control() { ' ' } else { c });
     }
     plain
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(hash: impl IntoIterator<Item = u8>) -> String {
+    use std::fmt::Write;
+    hash.into_iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Evidence as odds, two digits: `88,000 : 1`, `1 : 3`.
@@ -125,134 +129,6 @@ pub fn success_interval(successes: u64, runs: u64) -> String {
             format!(" (CI95 {})", interval(estimate.ci95, share))
         })
         .unwrap_or_default()
-}
-
-/// What a trigger is about, printed: value, interval, limit.
-pub struct Figures {
-    /// The point estimate.
-    pub value: String,
-    /// Its CI95.
-    pub ci95: String,
-    /// How many requests or samples.
-    pub n: u64,
-    /// The limit.
-    pub limit: String,
-}
-
-impl Figures {
-    /// Value, interval and n, which never stand alone.
-    pub fn text(&self) -> String {
-        format!("{} (CI95 {}, n = {})", self.value, self.ci95, thousands(self.n as f64))
-    }
-}
-
-/// The figures of a trigger in the unit that its objective has: a latency in milliseconds, not a share.
-pub fn figures(verdict: &TriggerVerdict) -> Figures {
-    let print: fn(f64) -> String = match verdict.trigger {
-        Trigger::ErrorRate | Trigger::GpuUtilization | Trigger::GpuMemory | Trigger::Blind | Trigger::Requested => {
-            percent
-        }
-        Trigger::Latency => milliseconds,
-        Trigger::Throughput => |rate| format!("{rate:.1}/s"),
-        Trigger::Compliance => points,
-    };
-    let shown: Option<&Estimate> = match verdict.trigger {
-        Trigger::Latency | Trigger::GpuUtilization | Trigger::GpuMemory => verdict.level.as_ref(),
-        Trigger::ErrorRate | Trigger::Throughput | Trigger::Compliance | Trigger::Blind | Trigger::Requested => {
-            verdict.estimate.as_ref()
-        }
-    };
-    let limit = print(verdict.level_limit.unwrap_or(verdict.limit));
-    match shown {
-        Some(estimate) => Figures {
-            value: print(estimate.value),
-            ci95: interval(estimate.ci95, print),
-            n: estimate.n,
-            limit,
-        },
-        None => Figures {
-            value: UNKNOWN.to_owned(),
-            ci95: UNKNOWN.to_owned(),
-            n: 0,
-            limit,
-        },
-    }
-}
-
-/// The evidence against a release, and how much the operator needs to act.
-pub fn evidence(verdict: &TriggerVerdict) -> (String, String) {
-    if verdict.trigger != Trigger::Compliance {
-        return (odds(verdict.log_evidence), odds(verdict.log_threshold));
-    }
-    let ci95 = verdict.estimate.as_ref().map_or_else(
-        || UNKNOWN.to_owned(),
-        |estimate| format!("CI95 {}", interval(estimate.ci95, points)),
-    );
-    (ci95, format!("≤ {}, CI95 under 0", points(verdict.limit)))
-}
-
-/// A drop of compliance in one sentence.
-fn drop_sentence(verdict: &TriggerVerdict) -> String {
-    let figures = figures(verdict);
-    let mut text = format!(
-        "Compliance@1 {} points against the checkpoint's run (CI95 {}, n = {}), limit {} with a CI95 under 0",
-        figures.value,
-        figures.ci95,
-        thousands(figures.n as f64),
-        figures.limit
-    );
-    if let Some(level) = &verdict.level {
-        let ci95 = interval(level.ci95, percent);
-        let _ = write!(
-            text,
-            "; now {} (CI95 {ci95}, n = {})",
-            percent(level.value),
-            thousands(level.n as f64)
-        );
-    }
-    if !verdict.note.is_empty() {
-        let _ = write!(text, "; {}", verdict.note);
-    }
-    text
-}
-
-/// One trigger in one sentence, as an Event and an incident tell it.
-pub fn sentence(verdict: &TriggerVerdict) -> String {
-    if verdict.trigger == Trigger::Compliance {
-        return drop_sentence(verdict);
-    }
-    let figures = figures(verdict);
-    let side = if verdict.trigger == Trigger::Throughput {
-        "under"
-    } else {
-        "over"
-    };
-    let mut text = format!(
-        "{} {} {side} {}; evidence {}, needs {}; design effect {:.1}",
-        verdict.trigger.words(),
-        figures.text(),
-        figures.limit,
-        odds(verdict.log_evidence),
-        odds(verdict.log_threshold),
-        verdict.design_effect,
-    );
-    let slow = verdict
-        .estimate
-        .as_ref()
-        .filter(|_| verdict.trigger == Trigger::Latency && verdict.state == State::Breach);
-    if let Some(slow) = slow {
-        let (share, ci95) = (percent(slow.value), interval(slow.ci95, percent));
-        let _ = write!(
-            text,
-            "; {share} of the requests were slower (CI95 {ci95}), {} may be",
-            percent(verdict.limit)
-        );
-    }
-    if !verdict.note.is_empty() {
-        text.push_str("; ");
-        text.push_str(&verdict.note);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Whether releases are let in. Pure.
 //!
-//! Closed while an incident that asks for a rollback is open, or while the way back is known not to work: then a new
+//! Closed while an incident that asks for a rollback is open, or while the rollback path is known not to work: then a new
 //! release could not be undone. Open otherwise. What is not known moves nothing.
 
 use crate::core::{
@@ -30,9 +30,9 @@ pub enum Reason {
     NoCheckpointReady,
     /// Closed: the last drill failed.
     DrillFailed,
-    /// Open: there is a way back and no reason against a release.
+    /// Open: there is a rollback target and no reason against a release.
     RollbackReady,
-    /// Open: nothing was ever registered, so there is nothing to go back to.
+    /// Open: nothing was ever registered, so there is nothing to roll back to.
     NoCheckpointYet,
     /// Open: no look had usable evidence yet.
     NotJudgedYet,
@@ -63,7 +63,7 @@ impl Reason {
         }
     }
 
-    /// Whether it rests on the readiness of the way back: such a reason stays while the looks show nothing.
+    /// Whether it rests on the readiness of the rollback path: such a reason stays while the looks show nothing.
     fn is_readiness(name: &str) -> bool {
         [
             Self::CheckpointNotReady,
@@ -141,7 +141,7 @@ pub fn decide(seen: &Seen<'_>) -> Decision {
     if !seen.registered {
         return stands(
             Reason::NoCheckpointYet,
-            "no checkpoint was registered yet: there is nothing to go back to, and nothing is held".to_owned(),
+            "no checkpoint was registered yet: there is nothing to roll back to, and nothing is held".to_owned(),
         );
     }
     let rollback = seen

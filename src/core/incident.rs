@@ -19,7 +19,7 @@ pub enum Trigger {
     /// GPU memory.
     GpuMemory,
     /// No usable metric while pods run.
-    Blind,
+    NoMetrics,
     /// A person, who asked for a rollback.
     Requested,
 }
@@ -33,7 +33,7 @@ impl Trigger {
         Self::Compliance,
         Self::GpuUtilization,
         Self::GpuMemory,
-        Self::Blind,
+        Self::NoMetrics,
         Self::Requested,
     ];
 
@@ -46,7 +46,7 @@ impl Trigger {
             Self::Compliance => "Compliance",
             Self::GpuUtilization => "GpuUtilization",
             Self::GpuMemory => "GpuMemory",
-            Self::Blind => "Blind",
+            Self::NoMetrics => "NoMetrics",
             Self::Requested => "Requested",
         }
     }
@@ -60,7 +60,7 @@ impl Trigger {
             Self::Compliance => "Compliance@1",
             Self::GpuUtilization => "GPU utilization",
             Self::GpuMemory => "GPU memory",
-            Self::Blind => "no usable metrics",
+            Self::NoMetrics => "no usable metrics",
             Self::Requested => "a person's request",
         }
     }
@@ -93,7 +93,7 @@ pub enum IncidentState {
     Observed,
     /// A rollback is ready and waits for a person's approval.
     AwaitingApproval,
-    /// There is no verified checkpoint to go back to.
+    /// There is no verified checkpoint to roll back to.
     NoSafeTarget,
     /// A rollback of this Deployment happened within the cooldown: a person must decide.
     Halted,

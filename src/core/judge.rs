@@ -7,6 +7,7 @@
 mod baseline;
 pub mod compliance;
 mod latency;
+mod sentence;
 mod stream;
 mod verdict;
 
@@ -22,12 +23,13 @@ use crate::core::{
 };
 
 pub use baseline::{BLOCK_SECONDS, HISTORY_SECONDS, design_effects};
+pub use sentence::Figures;
 pub use verdict::{State, TriggerVerdict, Verdict};
 
 /// The window of the figures that are shown when there is no breach, seconds.
 const WINDOW_SECONDS: i64 = 300;
 /// Without a usable look for this long, while pods run, a release is blind. Seconds.
-const BLIND_SECONDS: i64 = 180;
+const MAX_SECONDS_WITHOUT_METRICS: i64 = 180;
 /// Below this many requests nothing is called healthy: the least n with a finite one-sided 95 % bound of P95.
 pub const LEAST_REQUESTS: f64 = 59.0;
 /// At most this share of GPU samples may lie over the limit: a GPU that is busy for a moment is no alarm.
@@ -235,14 +237,14 @@ impl Analysis {
         }
         let at = self.last_look.unwrap_or(self.started);
         // Before its first pod is Ready a release may take its time: a model loads for many minutes.
-        let blind_since = self
+        let no_metrics_since = self
             .first_ready
             .map(|ready| ready.max(self.last_usable))
-            .filter(|since| at - since >= BLIND_SECONDS);
+            .filter(|since| at - since >= MAX_SECONDS_WITHOUT_METRICS);
         Verdict {
             at,
             triggers,
-            blind_since,
+            no_metrics_since,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What somebody is to be told: a function of incidents, drills and the way back, minus what is on record as told. Pure,
+//! What somebody is to be told: a function of incidents, drills and the rollback path, minus what is on record as told. Pure,
 //! so that nothing needs a queue: whoever is restarted works out the same again.
 //!
-//! A matter (an incident, a failed drill, a way back at risk) is told at most once a receiver and kind. Once it is over,
+//! A matter (an incident, a failed drill, a rollback path at risk) is told at most once a receiver and kind. Once it is over,
 //! one message ends it: for those who were told of it, and for those who should have been and were not reached.
 
 pub mod format;
@@ -21,7 +21,7 @@ pub enum Kind {
     RolledBack,
     /// A breach lasts longer than the policy's `escalateAfter`, or a rollback did not end it.
     Sustained,
-    /// There is no way back that may be used.
+    /// There is no valid rollback target.
     AtRisk,
     /// A recovery drill failed.
     DrillFailed,
@@ -55,7 +55,7 @@ impl Kind {
 
 /// The receiver that is told everything, by its usual name.
 pub const OPS_COMMANDER: &str = "ops-commander";
-/// The receiver that keeps the way back working, by its usual name.
+/// The receiver that keeps the rollback path working, by its usual name.
 pub const INFRA_GUARDIAN: &str = "infra-guardian";
 
 /// Who is told of what.
@@ -188,10 +188,10 @@ pub fn of_drill(route: &Route, drill: DrillFacts, told: &[Told]) -> Option<Kind>
     }
 }
 
-/// The way back of a policy.
+/// The rollback path of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Risk {
-    /// No way back may be used.
+    /// There is no valid rollback target.
     pub at_risk: bool,
     /// Since when it is so, or is not so, unix seconds.
     pub since: i64,
@@ -201,7 +201,7 @@ pub struct Risk {
     pub by_drill: bool,
 }
 
-/// What a receiver is due to be told of the way back. `told` is about the stretch that was last told.
+/// What a receiver is due to be told of the rollback path. `told` is about the stretch that was last told.
 pub fn of_risk(route: &Route, risk: Risk, told: &[Told], now: i64) -> Option<Kind> {
     if now - risk.since < risk.holds {
         return None;

@@ -46,7 +46,7 @@ pub struct Observed {
     pub sightings: Vec<Sighting>,
     /// The incident that the Deployment's rollback annotation names.
     pub annotated_incident: Option<String>,
-    /// What one can go back to.
+    /// The checkpoints.
     pub candidates: Vec<Candidate>,
     /// The policy's incident that is not closed.
     pub incident: Option<OpenIncident>,
@@ -143,7 +143,7 @@ pub struct NewIncident {
     pub severity: Severity,
     /// When the breach began, unix seconds.
     pub onset: i64,
-    /// Where to go back to, or why there is nowhere.
+    /// What to roll back to, or why there is nowhere.
     pub target: Result<Candidate, NoTarget>,
     /// The request that it is opened for: which one, and its reason.
     pub request: Option<(String, String)>,
@@ -228,13 +228,13 @@ fn alarm(policy: &Policy, verdict: &Verdict) -> Option<(Trigger, Severity, i64)>
         let began = onset(compliance, verdict.at).min(verdict.at);
         return Some((Trigger::Compliance, Severity::Rollback, began));
     }
-    if let Some(since) = verdict.blind_since {
-        let severity = if policy.roll_back_on_blind {
+    if let Some(since) = verdict.no_metrics_since {
+        let severity = if policy.roll_back_on_missing_metrics {
             Severity::Rollback
         } else {
             Severity::Alert
         };
-        return Some((Trigger::Blind, severity, since));
+        return Some((Trigger::NoMetrics, severity, since));
     }
     let alerting = verdict
         .alerting()
@@ -336,7 +336,10 @@ fn next(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Open
 fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &OpenIncident) -> Plan {
     use IncidentState as S;
     let Some(target) = &incident.target else {
-        return advance(S::NoSafeTarget, "nothing verified to go back to: a person must decide");
+        return advance(
+            S::NoSafeTarget,
+            "no verified checkpoint to roll back to: a person must decide",
+        );
     };
     // An intent may be older than a restart or an outage. It is acted on only while the evidence stands.
     if verdict.no_breach(incident.trigger) && may_end(verdict, incident) {
@@ -349,7 +352,7 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
         return advance(
             S::AwaitingApproval,
             format!(
-                "an alert, no automatic rollback: checkpoint {} is prepared; approve to go back to it",
+                "an alert, no automatic rollback: checkpoint {} is prepared; approve to roll back to it",
                 target.name
             ),
         );
@@ -366,7 +369,7 @@ fn decide(policy: &Policy, verdict: &Verdict, observed: &Observed, incident: &Op
     if policy.mode == Mode::Prepare {
         return advance(
             S::AwaitingApproval,
-            format!("mode Prepare: approve to go back to checkpoint {}", target.name),
+            format!("mode Prepare: approve to roll back to checkpoint {}", target.name),
         );
     }
     let current = alarm(policy, verdict).is_some_and(|(_, severity, _)| severity == Severity::Rollback);
@@ -383,7 +386,7 @@ fn forbidden(policy: &Policy, target: &Candidate) -> Option<Plan> {
         let message = format!("checkpoint {} cannot be used: {reason}", target.name);
         return Some(advance(IncidentState::NoSafeTarget, message));
     }
-    let message = || format!("mode Observe: would go back to checkpoint {}", target.name);
+    let message = || format!("mode Observe: would roll back to checkpoint {}", target.name);
     (policy.mode == Mode::Observe).then(|| advance(IncidentState::Observed, message()))
 }
 
@@ -423,7 +426,7 @@ fn may_end(verdict: &Verdict, incident: &OpenIncident) -> bool {
         | Trigger::Throughput
         | Trigger::GpuUtilization
         | Trigger::GpuMemory
-        | Trigger::Blind
+        | Trigger::NoMetrics
         | Trigger::Requested => true,
     }
 }

@@ -1,6 +1,8 @@
 //! The validated policy: what the judge and the planner use in place of the raw spec.
 
-use crate::core::quality::Objectives;
+mod objectives;
+
+pub use objectives::{ComplianceObjective, DriftObjective, Objectives, Performance};
 
 /// A policy whose every number was checked once. Times are seconds, shares lie in (0, 1].
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +30,7 @@ pub struct Policy {
     /// What the model's answers must meet; `None` where the policy names no evidence.
     pub quality: Option<Objectives>,
     /// A release without metrics is rolled back.
-    pub roll_back_on_blind: bool,
+    pub roll_back_on_missing_metrics: bool,
     /// Who pulls the trigger.
     pub mode: Mode,
     /// Seconds after a rollback in which no second one happens.
@@ -39,9 +41,9 @@ pub struct Policy {
     pub checkpoint_max_age: i64,
     /// A checkpoint's pods should be Ready within this time, seconds.
     pub max_load_time: i64,
-    /// The way back to a checkpoint should have been gone within this time, seconds.
+    /// A checkpoint should have been restored by a drill or rollback within this time, seconds.
     pub tested_within: i64,
-    /// A checkpoint whose way back was not gone within that time is not used.
+    /// A checkpoint that was not restored within that time is not used.
     pub require_test: bool,
     /// Healthy for this long, a release is registered; `None` switches it off. Seconds.
     pub register_after: Option<i64>,
@@ -149,7 +151,7 @@ pub fn usual() -> Policy {
         }),
         gpu: None,
         quality: None,
-        roll_back_on_blind: false,
+        roll_back_on_missing_metrics: false,
         mode: Mode::Automatic,
         cooldown: 1_800,
         allow_previous: false,

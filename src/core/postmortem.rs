@@ -6,8 +6,8 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::{IncidentState, Trigger},
-    words::{self, UNKNOWN},
 };
 
 /// Longer texts are cut: a status must stay small.
@@ -77,7 +77,7 @@ pub struct Material<'a> {
     pub steps: &'a [Step],
     /// Where the incident stands now.
     pub state: IncidentState,
-    /// Images in breach and images gone back to: container, from, to.
+    /// Images in breach and images restored: container, from, to.
     pub images: Vec<(String, String, String)>,
     /// The checkpoint.
     pub checkpoint: Option<&'a str>,
@@ -134,7 +134,7 @@ fn timeline(text: &mut String, material: &Material<'_>) {
             text,
             "| {} | {} | {} |",
             time.strftime("%Y-%m-%d %H:%M:%S"),
-            words::span(at - material.onset),
+            format::span(at - material.onset),
             cell(what)
         );
     };
@@ -158,17 +158,21 @@ fn behaviour(text: &mut String, material: &Material<'_>) {
     let _ = writeln!(text, "- checkpoint {}", material.checkpoint.unwrap_or(UNKNOWN));
     for (name, (seconds, objective)) in [("RTO", material.rto), ("RPO", material.rpo)] {
         let (shown, word) = match seconds {
-            Some(seconds) if seconds <= objective => (words::span(seconds), "kept"),
-            Some(seconds) => (words::span(seconds), "missed"),
+            Some(seconds) if seconds <= objective => (format::span(seconds), "kept"),
+            Some(seconds) => (format::span(seconds), "missed"),
             None => (UNKNOWN.to_owned(), "unsupported"),
         };
-        let _ = writeln!(text, "- {name} {shown}, objective ≤ {}: {word}", words::span(objective));
+        let _ = writeln!(
+            text,
+            "- {name} {shown}, objective ≤ {}: {word}",
+            format::span(objective)
+        );
     }
     let (recovered, all) = material.recovered;
     let _ = writeln!(
         text,
         "- recovery success ratio of this policy: {recovered} of {all}{}\n",
-        words::success_interval(recovered as u64, all as u64)
+        format::success_interval(recovered as u64, all as u64)
     );
 }
 
@@ -196,7 +200,7 @@ fn signals(text: &mut String, material: &Material<'_>) {
             let _ = writeln!(
                 text,
                 "- {} {side} the onset, {}: {} {}",
-                words::span((event.at - material.onset).abs()),
+                format::span((event.at - material.onset).abs()),
                 event.about,
                 event.reason,
                 one_line(&event.message)
@@ -214,7 +218,7 @@ fn shown(signal: &Signal) -> String {
         "{} (CI95 {}, n = {}), {}",
         signal.value,
         signal.ci95,
-        words::thousands(signal.n as f64),
+        format::thousands(signal.n as f64),
         signal.verdict
     )
 }
@@ -236,7 +240,7 @@ pub fn actions(material: &Material<'_>) -> Vec<String> {
             Trigger::Compliance => "Compliance was the trigger: run `quality-officer check --evidence RUN --baseline RUN` in the pipeline, so that such a release is not shipped.",
             Trigger::GpuUtilization | Trigger::GpuMemory => "GPU was the trigger: compare batch size and model size with the checkpoint's.",
             Trigger::Requested => "A person asked for the rollback: write down what they saw that no trigger showed, and whether an objective should show it.",
-            Trigger::Blind => "The release showed no metrics: check that it exports them under the names that the policy reads.",
+            Trigger::NoMetrics => "The release showed no metrics: check that it exports them under the names that the policy reads.",
         }
         .to_owned(),
     );

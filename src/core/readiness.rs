@@ -1,10 +1,19 @@
-//! Whether a checkpoint is a way back that one can rely on: one finding a part, and their sum. Pure.
+//! Whether a checkpoint is a rollback target that one can rely on: one finding a part, and their sum. Pure.
 //!
 //! Messages hold instants and no ages, so that a finding stays the same from look to look while nothing changes.
 
 use jiff::Timestamp;
 
-use crate::core::{policy::Policy, words};
+use crate::core::{format, policy::Policy};
+
+/// How long the pods of a release took to come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// From scheduled to Ready, seconds.
+    pub seconds: i64,
+    /// When the newest of the pods was created, unix seconds.
+    pub created: i64,
+}
 
 /// A part of a checkpoint's readiness, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +28,7 @@ pub enum Part {
     LoadTime,
     /// It was certified not too long ago.
     Fresh,
-    /// The way back to it was gone not too long ago.
+    /// The rollback path to it was tested recently enough.
     PathTested,
 }
 
@@ -158,7 +167,7 @@ pub fn after(look: &Look, known: Option<&Finding>, verified: Option<i64>) -> Fin
 
 /// An instant in words.
 pub fn instant(seconds: i64) -> String {
-    Timestamp::from_second(seconds).map_or_else(|_| words::UNKNOWN.to_owned(), |at| at.to_string())
+    Timestamp::from_second(seconds).map_or_else(|_| format::UNKNOWN.to_owned(), |at| at.to_string())
 }
 
 /// Whether a rollback goes ahead after the look right before it: what to add to its record, or why it does not.
@@ -169,7 +178,7 @@ pub fn confirmed(look: &Look, verified: Option<i64>, now: i64) -> Result<Option<
         Look::Unanswered { message, .. } => Ok(Some(match verified {
             Some(at) => format!(
                 "{message}: on the state that was last verified {} ago",
-                words::span(now - at)
+                format::span(now - at)
             ),
             None => format!("{message}: it was never verified there"),
         })),
@@ -194,7 +203,7 @@ pub struct Facts {
     pub artifacts: Finding,
     /// How long its pods took to come up, seconds.
     pub load: Option<i64>,
-    /// When the way back to it was last gone, unix seconds.
+    /// When the rollback path to it was last tested, unix seconds.
     pub tested: Option<i64>,
 }
 
@@ -205,7 +214,7 @@ pub struct Readiness {
     pub parts: [(Part, Finding); 6],
     /// Their sum: it fails only for a definite problem.
     pub ready: Finding,
-    /// Whether a rollback may go back to it. A slow load makes it no worse a place to go back to than a release in
+    /// Whether it is a valid rollback target. A slow load makes it no worse a target than a release in
     /// breach, so it is told and does not stand in the way.
     pub usable: Result<(), String>,
 }
@@ -260,9 +269,9 @@ fn sum(parts: &[(Part, Finding)]) -> Finding {
         .map(|(part, finding)| format!("{} ({})", part.name(), finding.reason))
         .collect();
     let message = if open.is_empty() {
-        "a rollback may go back to it".to_owned()
+        "a valid rollback target".to_owned()
     } else {
-        format!("a rollback may go back to it; not shown: {}", open.join(", "))
+        format!("a valid rollback target; not shown: {}", open.join(", "))
     };
     Finding::new(Standing::Holds, "Verified", message)
 }
@@ -283,7 +292,7 @@ fn verified(facts: &Facts) -> Finding {
 }
 
 fn load(facts: &Facts, policy: &Policy) -> Finding {
-    let limit = words::span(policy.max_load_time);
+    let limit = format::span(policy.max_load_time);
     match facts.load {
         None => Finding::new(
             Standing::Unknown,
@@ -295,19 +304,19 @@ fn load(facts: &Facts, policy: &Policy) -> Finding {
             "LoadTooSlow",
             format!(
                 "its pods took {} to be Ready, longer than {limit}: a rollback takes as long",
-                words::span(seconds)
+                format::span(seconds)
             ),
         ),
         Some(seconds) => Finding::new(
             Standing::Holds,
             "LoadedInTime",
-            format!("its pods took {} to be Ready, at most {limit}", words::span(seconds)),
+            format!("its pods took {} to be Ready, at most {limit}", format::span(seconds)),
         ),
     }
 }
 
 fn fresh(facts: &Facts, policy: &Policy, now: i64) -> Finding {
-    let limit = words::span(policy.checkpoint_max_age);
+    let limit = format::span(policy.checkpoint_max_age);
     match facts.certified {
         None => Finding::new(Standing::Unknown, "NotCertified", "it was not certified yet"),
         Some(at) if now - at > policy.checkpoint_max_age => Finding::new(
@@ -320,20 +329,20 @@ fn fresh(facts: &Facts, policy: &Policy, now: i64) -> Finding {
 }
 
 fn path(facts: &Facts, policy: &Policy, now: i64) -> Finding {
-    let limit = words::span(policy.tested_within);
+    let limit = format::span(policy.tested_within);
     match facts.tested {
         Some(at) if now - at > policy.tested_within => Finding::new(
             Standing::Fails,
             "TestOutdated",
             format!(
-                "the way back to it was last gone at {}, longer ago than {limit}",
+                "the rollback path to it was last tested at {}, longer ago than {limit}",
                 instant(at)
             ),
         ),
         Some(at) => Finding::new(
             Standing::Holds,
             "Tested",
-            format!("the way back to it was gone at {}, within {limit}", instant(at)),
+            format!("rollback path tested at {}, within {limit}", instant(at)),
         ),
         None => Finding::new(
             if policy.require_test {
@@ -342,7 +351,7 @@ fn path(facts: &Facts, policy: &Policy, now: i64) -> Finding {
                 Standing::Unknown
             },
             "NotTested",
-            "the way back to it was never gone, by a drill or a rollback",
+            "the rollback path to it was never tested by a drill or a rollback",
         ),
     }
 }

@@ -7,60 +7,14 @@ pub mod strict;
 pub use recovery::{Rehearsal, failed_drill};
 
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::{IncidentState, Severity, Trigger},
     judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
     plan::Candidate,
     policy::Policy,
     quality::{Effect, Known, Quality, Row},
-    words::{self, UNKNOWN},
+    slo::{Health, Standing},
 };
-
-/// The verdict in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Nothing misses its objective.
-    Healthy,
-    /// Something cannot be told, or the way back is not sure.
-    Caution,
-    /// The release is in breach, or its incident is not over.
-    Breach,
-}
-
-impl Health {
-    /// As a column shows it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Healthy => "HEALTHY",
-            Self::Caution => "CAUTION",
-            Self::Breach => "BREACH",
-        }
-    }
-}
-
-/// How one SLO stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Kept.
-    Passing,
-    /// Missed.
-    Failing,
-    /// The evidence cannot tell.
-    Undetermined,
-    /// There is no evidence. Never a pass.
-    Unsupported,
-}
-
-impl Standing {
-    /// As the summary shows it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Passing => "PASSING",
-            Self::Failing => "FAILING",
-            Self::Undetermined => "UNDETERMINED",
-            Self::Unsupported => "unsupported",
-        }
-    }
-}
 
 /// One line of the SLO summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +62,7 @@ pub struct Material<'a> {
     pub problem: Option<&'a str>,
     /// The evaluation evidence of the release.
     pub quality: &'a Known,
-    /// The checkpoints; nothing where the way back is not judged.
+    /// The checkpoints; nothing where the rollback path is not judged.
     pub candidates: Option<&'a [Candidate]>,
     /// The incidents, oldest first.
     pub incidents: &'a [Past],
@@ -200,7 +154,7 @@ pub fn report(material: &Material<'_>) -> Report {
         .rfind(|incident| material.now - incident.opened < SHOWN_SECONDS);
     let rollback = material
         .candidates
-        .map_or_else(|| Err("the way back is not judged here".to_owned()), readiness);
+        .map_or_else(|| Err("the rollback path is not judged here".to_owned()), readiness);
     let (rollback, reason_at_risk) = match (rollback, failed_drill(material.drills)) {
         (Err(reason), _) => (Err(reason), "NoCheckpointReady"),
         (Ok(_), Some(drill)) => (
@@ -228,7 +182,7 @@ pub fn report(material: &Material<'_>) -> Report {
             .is_some_and(|trigger| trigger.state == State::Undetermined)
         || at_risk
         || open_any.is_some()
-        || verdict.blind_since.is_some()
+        || verdict.no_metrics_since.is_some()
         || verdict.alerting().any(TriggerVerdict::in_breach)
         || verdict
             .streaming()
@@ -238,7 +192,7 @@ pub fn report(material: &Material<'_>) -> Report {
         (false, true) => Health::Caution,
         (false, false) => Health::Healthy,
     };
-    let shown = |trigger: Trigger| verdict.trigger(trigger).map(words::figures);
+    let shown = |trigger: Trigger| verdict.trigger(trigger).map(TriggerVerdict::figures);
     let value = |trigger: Trigger| shown(trigger).map_or_else(|| UNKNOWN.to_owned(), |figures| figures.value);
     Report {
         health,
@@ -262,7 +216,7 @@ pub fn report(material: &Material<'_>) -> Report {
             .and_then(|row| row.change.as_ref())
             .map_or_else(
                 || UNKNOWN.to_owned(),
-                |change| format!("{}%", words::points(change.value)),
+                |change| format!("{}%", format::points(change.value)),
             ),
         open_incident: open_any.map(|incident| incident.name.clone()),
         last_incident: open_any.or(recent).map(|incident| incident.name.clone()),
@@ -326,14 +280,14 @@ fn evidence(material: &Material<'_>) -> Option<Evidence> {
 }
 
 fn unknown(material: &Material<'_>) -> Option<(String, String)> {
-    if let Some(since) = material.verdict.blind_since {
-        let blind = material.now - since;
+    if let Some(since) = material.verdict.no_metrics_since {
+        let lasts = material.now - since;
         // In whole minutes: a message that counts seconds would be written at every look.
         let message = format!(
             "no usable metric of the running pods for {} min, though the source answers",
-            blind / 60
+            lasts / 60
         );
-        return Some(("Blind".to_owned(), message));
+        return Some(("NoMetrics".to_owned(), message));
     }
     let unknown = material.verdict.streaming().find_map(|trigger| match trigger.state {
         State::Unknown(unknown) => Some((trigger, unknown)),
@@ -376,7 +330,7 @@ fn findings(
             .triggers
             .iter()
             .filter(|trigger| trigger.in_breach())
-            .map(words::sentence),
+            .map(TriggerVerdict::sentence),
     );
     findings.extend(unknown.map(|(_, message)| message.clone()));
     findings.extend(
@@ -392,7 +346,7 @@ fn findings(
             .triggers
             .iter()
             .filter(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS)
-            .map(|trigger| format!("undetermined: {}", words::sentence(trigger))),
+            .map(|trigger| format!("undetermined: {}", trigger.sentence())),
     );
     findings.extend(
         evidence

@@ -8,7 +8,7 @@ pub struct Kept {
     pub own: bool,
     /// When it was last certified, unix seconds.
     pub certified: Option<i64>,
-    /// A rollback may go back to it.
+    /// It is a valid rollback target.
     pub usable: bool,
     /// Its images run.
     pub in_use: bool,
@@ -17,7 +17,7 @@ pub struct Kept {
 }
 
 /// The checkpoint to delete: the oldest of the operator's own beyond the `keep` newest ones, but never one in use, one
-/// that an open incident names, or the newest one that may be gone back to, from anywhere or from what runs now.
+/// that an open incident names, or the newest valid rollback target, from anywhere or from what runs now.
 pub fn surplus(all: &[Kept], keep: usize) -> Option<usize> {
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(all[*index].certified));

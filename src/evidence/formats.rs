@@ -20,11 +20,16 @@ use schemars::Schema;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::core::quality::evidence::{
-    CalibrationData, Compliance, Dataset, Errors, File, Loaded, Origin, Point, Profiling, Sample, Window, WindowSummary,
+use crate::core::{
+    format::{self, hexadecimal},
+    quality::{
+        evidence::{
+            CalibrationData, Compliance, Dataset, Errors, File, Loaded, Origin, Point, Profiling, Sample, Window,
+            WindowSummary,
+        },
+        trace::{Attribution, TraceError},
+    },
 };
-use crate::core::quality::trace::{Attribution, TraceError};
-use crate::core::words;
 
 pub use trace::read_trace;
 
@@ -116,7 +121,7 @@ impl From<serde_json::Error> for FormatError {
             _ => Self::Json {
                 line: error.line(),
                 column: error.column(),
-                detail: words::plain(&error.to_string(), 200),
+                detail: format::plain(&error.to_string(), 200),
             },
         }
     }
@@ -142,16 +147,6 @@ pub fn read_bounded(file: File, reader: impl Read) -> Result<Vec<u8>, FormatErro
 /// sha256 of bytes, hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes))
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hexadecimal(hash: impl IntoIterator<Item = u8>) -> String {
-    use std::fmt::Write;
-    hash.into_iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn loaded<T>(run_id: String, dataset: Dataset, bytes: &[u8], data: T) -> Loaded<T> {

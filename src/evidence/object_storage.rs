@@ -18,11 +18,10 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use super::{
-    formats::hexadecimal,
     http::{self, Body, HttpError, Patience},
     run::RunError,
 };
-use crate::config::ObjectStoreSettings;
+use crate::{config::ObjectStoreSettings, core::format::hexadecimal};
 
 /// A folder's listing is cut off here.
 const MOST_ENTRIES: usize = 10_000;

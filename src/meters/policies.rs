@@ -22,7 +22,7 @@ pub struct PolicyFigures {
     pub verdict: String,
     /// How many of the six SLOs pass, where a report says so.
     pub slos_passing: Option<i64>,
-    /// Whether a checkpoint may be gone back to, and no last drill failed.
+    /// Whether a checkpoint is a valid rollback target, and no last drill failed.
     pub rollback_ready: bool,
     /// End of its newest look, unix seconds.
     pub evaluated: Option<i64>,
@@ -116,7 +116,7 @@ impl Collector for Policies {
             &verdicts,
         )?;
         write("policy_slos_passing", "How many of the six SLOs pass", &passing)?;
-        write("policy_rollback_ready", "Whether the way back is ready", &ready)?;
+        write("policy_rollback_ready", "Whether a rollback path is ready", &ready)?;
         write(
             "policy_evaluated_timestamp_seconds",
             "End of the newest look",

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     api::QualityReportStatus,
     core::{
+        format,
         history::{CalibrationBin, Day, Measured, decimal},
-        words,
     },
 };
 
@@ -55,7 +55,7 @@ fn compliance(measured: &[Measured], why: &str) -> Markup {
             label(&one.value),
             one.low,
             one.high,
-            words::thousands(one.n as f64)
+            format::thousands(one.n as f64)
         )
     };
     let sentence = format!("{}.", measured.iter().map(describe).collect::<Vec<_>>().join("; "));
@@ -88,7 +88,7 @@ fn compliance(measured: &[Measured], why: &str) -> Markup {
         .iter()
         .map(|one| {
             let change = if one.change.is_empty() {
-                words::UNKNOWN.to_owned()
+                format::UNKNOWN.to_owned()
             } else {
                 one.change.clone()
             };
@@ -96,7 +96,7 @@ fn compliance(measured: &[Measured], why: &str) -> Markup {
                 one.name.clone(),
                 one.value.clone(),
                 format!("{} to {}", one.low, one.high),
-                words::thousands(one.n as f64),
+                format::thousands(one.n as f64),
                 change,
             ]
         })
@@ -124,7 +124,7 @@ fn calibration(bins: &[CalibrationBin], why: &str) -> Markup {
     };
     let sentence = format!(
         "{} predictions in {} bins; the widest gap: {}% predicted, {}% came true.",
-        words::thousands(total as f64),
+        format::thousands(total as f64),
         points.len(),
         decimal(predicted * 100.0, 1),
         decimal(observed * 100.0, 1)
@@ -150,7 +150,7 @@ fn calibration(bins: &[CalibrationBin], why: &str) -> Markup {
             vec![
                 bin.predicted.clone(),
                 bin.observed.clone(),
-                words::thousands(bin.n as f64),
+                format::thousands(bin.n as f64),
             ]
         })
         .collect();
@@ -251,7 +251,7 @@ fn drift(days: &[Day], status: &QualityReportStatus, why: &str) -> Markup {
         .map(|day| {
             let or = |text: &String| {
                 if text.is_empty() {
-                    words::UNKNOWN.to_owned()
+                    format::UNKNOWN.to_owned()
                 } else {
                     text.clone()
                 }

@@ -71,7 +71,7 @@ pub fn slos(page: &Page) -> Markup {
     }
 }
 
-/// What one can go back to.
+/// The checkpoints.
 pub fn checkpoints(page: &Page) -> Markup {
     let rows: Vec<Vec<String>> = page
         .checkpoints
@@ -96,7 +96,7 @@ pub fn checkpoints(page: &Page) -> Markup {
         .collect();
     html! {
         section id="checkpoints" aria-labelledby="checkpoints-title" {
-            h2 id="checkpoints-title" { "Checkpoints to go back to" }
+            h2 id="checkpoints-title" { "Checkpoints" }
             @if rows.is_empty() { p { "None is registered: a release is, once it has been healthy for a while." } }
             @else { (table::wide("Checkpoints", &["Checkpoint", "Ready", "Why", "Certified", "Tested"], &rows)) }
         }

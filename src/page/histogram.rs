@@ -4,13 +4,13 @@ use maud::{Markup, html};
 
 use super::{
     chart::{Plot, Scale, c},
-    series::{number, plain},
+    number::{number, plain},
     table,
 };
 use crate::core::{
+    format,
     history::{Bucket, History, decimal},
     stats::histogram::{EdgeChoice, Histogram},
-    words,
 };
 
 const ID: &str = "histogram";
@@ -74,7 +74,7 @@ impl<'a> Bars<'a> {
             .map(|index| self.all[index].n.max(0));
         let over = over.fold(0, i64::saturating_add);
         let share = decimal(100.0 * over as f64 / self.total as f64, 2);
-        let requests = words::thousands(self.total as f64);
+        let requests = format::thousands(self.total as f64);
         match (self.limit.map(plain), self.judged.map(plain)) {
             (Some(limit), Some(judged)) if limit == judged => {
                 format!("{requests} requests, {share}% of them slower than the limit of {limit} ms.")
@@ -157,7 +157,7 @@ pub fn figure(history: &History) -> Markup {
     let rows: Vec<Vec<String>> = bars
         .all
         .iter()
-        .map(|bar| vec![bar.le.clone(), words::thousands(bar.n as f64)])
+        .map(|bar| vec![bar.le.clone(), format::thousands(bar.n as f64)])
         .collect();
     let picture = html! {
         (bars.picture(&sentence))

@@ -58,7 +58,7 @@ fn list(page: &Page) -> Vec<Step> {
     let untested = |row: &&crate::api::SloRow| row.slo == "RTO" && row.status == "unsupported";
     if page.status.slo_summary.iter().any(|row| untested(&row)) {
         step(
-            "No recovery is on record: rehearse the way back on a shadow of the Deployment.".to_owned(),
+            "No recovery is on record: run a drill on a shadow of the Deployment.".to_owned(),
             format!("kubectl quality drill {policy}"),
         );
     }
@@ -106,7 +106,7 @@ fn of_incident(incident: &QualityIncident) -> (String, String) {
             format!("kubectl quality approve {quoted}"),
         ),
         IncidentState::NoSafeTarget => (
-            format!("{name}: there is no verified checkpoint to go back to. Ship a fix, or see what each lacks."),
+            format!("{name}: there is no verified checkpoint to roll back to. Ship a fix, or see what each lacks."),
             "kubectl quality checkpoints".to_owned(),
         ),
         IncidentState::Ineffective => (

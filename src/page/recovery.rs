@@ -8,7 +8,7 @@ use super::{
     chart::{c, picture},
     cut, table,
 };
-use crate::core::words;
+use crate::core::format;
 
 /// The newest recoveries are drawn.
 const MOST: usize = 12;
@@ -77,7 +77,7 @@ pub fn figure(page: &Page) -> Markup {
         .iter()
         .filter(|one| late(one.rto, limits.0) || late(one.rpo, limits.1))
         .count();
-    let objective = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), words::span);
+    let objective = |limit: Option<i64>| limit.map_or_else(|| "none".to_owned(), format::span);
     let sentence = format!(
         "{} of {} recoveries kept both objectives: RTO {}, RPO {}.",
         all.len() - missed,
@@ -107,11 +107,11 @@ pub fn figure(page: &Page) -> Markup {
                     rect.(class) x="40" y=(c(y + 1.0)) width=(c((x(value) - 40.0).max(2.0))) height="11" {}
                 }
                 @if let Some(limit) = limit { line.rule x1=(c(x(limit))) x2=(c(x(limit))) y1=(c(y - 1.0)) y2=(c(y + 14.0)) {} }
-                text.axis x="396" y=(c(y + 10.0)) text-anchor="end" { (value.map_or_else(|| words::UNKNOWN.to_owned(), words::span)) }
+                text.axis x="396" y=(c(y + 10.0)) text-anchor="end" { (value.map_or_else(|| format::UNKNOWN.to_owned(), format::span)) }
             }
         }
     };
-    let seconds = |value: Option<i64>| value.map_or_else(|| words::UNKNOWN.to_owned(), |value| value.to_string());
+    let seconds = |value: Option<i64>| value.map_or_else(|| format::UNKNOWN.to_owned(), |value| value.to_string());
     let rows: Vec<Vec<String>> = all
         .iter()
         .rev()

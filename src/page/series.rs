@@ -9,9 +9,12 @@ use super::{
     marks::{self, Mark, clock},
     table,
 };
-use crate::core::{
-    history::{Field, History, Point, decimal},
-    words,
+use crate::{
+    core::{
+        format,
+        history::{Field, History, Point, decimal},
+    },
+    page::number::{number, plain},
 };
 
 /// The near picture shows at least this, seconds.
@@ -103,20 +106,6 @@ fn times(page: &Page) -> Option<Times<'_>> {
         windows.push(("Up to a day", first, last));
     }
     Some(Times { points, marks, windows })
-}
-
-/// A decimal string of the history.
-pub fn number(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
-/// A number as a reader writes it.
-pub fn plain(value: f64) -> String {
-    if value >= 1_000.0 {
-        words::thousands(value)
-    } else {
-        decimal(value, 3)
-    }
 }
 
 fn no_looks() -> &'static str {
@@ -244,7 +233,7 @@ fn throughput(history: &History, times: Option<&Times<'_>>) -> Markup {
 
 /// Odds in a sentence: `72,000 : 1`.
 fn odds(power: f64) -> String {
-    words::odds(power * std::f64::consts::LN_10)
+    format::odds(power * std::f64::consts::LN_10)
 }
 
 /// Odds to one on an axis of whole powers of ten: `1/100`, `1`, `10k`; a power that is not whole has no line.
@@ -505,7 +494,7 @@ fn numbers(chart: &Chart<'_>, times: &Times<'_>) -> Markup {
     }));
     columns.extend(chart.beside.iter().map(|series| series.name.clone()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let unknown = || words::UNKNOWN.to_owned();
+    let unknown = || format::UNKNOWN.to_owned();
     let rows: Vec<Vec<String>> = times
         .points
         .iter()

@@ -10,8 +10,8 @@ use super::{
     table,
 };
 use crate::core::{
+    format,
     history::{History, decimal},
-    words,
 };
 
 /// Deeper frames are left out of the picture, not out of the numbers.
@@ -73,7 +73,7 @@ pub fn figure(history: &History) -> Markup {
     let sentence = largest.map_or_else(String::new, |(name, frame)| {
         format!(
             "{} ms of the longest stacks of the profiled run; {} takes {}%.",
-            words::thousands(total as f64 / 1e3),
+            format::thousands(total as f64 / 1e3),
             super::cut(name),
             share(frame.micros)
         )

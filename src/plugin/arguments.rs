@@ -99,7 +99,7 @@ pub enum Command {
         /// The policy.
         policy: String,
     },
-    /// The checkpoints that one can go back to, and why not where not.
+    /// The checkpoints, and for each whether it is a valid rollback target or why not.
     #[command(after_help = "Examples:\n  kubectl quality checkpoints -A")]
     Checkpoints {
         /// How they are printed.

@@ -12,8 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::arguments::Connection;
 use crate::{
-    api::{POLICY_LABEL, QualityReportSnapshot},
-    controllers::label,
+    api::{POLICY_LABEL, QualityReportSnapshot, names::label},
     transfer::TransferError,
 };
 

@@ -12,9 +12,8 @@ use super::{
 use crate::{
     api::{
         BREAK_GLASS_ANNOTATION, FIXES_ANNOTATION, GateMode, GateState, GateStatus, QualityPolicy, QuarantinedImage,
-        RELEASE_ANNOTATION,
+        RELEASE_ANNOTATION, view,
     },
-    controllers::build,
     core::{
         gate::Reason,
         incident::short,
@@ -69,11 +68,15 @@ fn stands(policy: &QualityPolicy, gate: &GateStatus) -> String {
             "its fix passes with the annotation {FIXES_ANNOTATION}={incident} on the Deployment, in the same change"
         )));
     }
-    let ways: Vec<&str> = gate.way_back.iter().map(|way| way.checkpoint.as_str()).collect();
-    if !ways.is_empty() {
+    let targets: Vec<&str> = gate
+        .rollback_targets
+        .iter()
+        .map(|target| target.checkpoint.as_str())
+        .collect();
+    if !targets.is_empty() {
         text.push_str(&wrapped(&format!(
             "a return to the images of a checkpoint passes: {}",
-            ways.join(", ")
+            targets.join(", ")
         )));
     }
     text.push_str(&wrapped(&format!(
@@ -106,7 +109,7 @@ impl Cluster {
     /// Releases an image from quarantine: asks the operator by an annotation, and says what it answered.
     pub async fn release(&self, name: &str, image: &str) -> Result<String, PluginError> {
         let policy: QualityPolicy = self.get(name).await?;
-        let quarantine = build::quarantine(&policy);
+        let quarantine = view::quarantine(&policy);
         let wish = Release { image, incident: None };
         let meant: Vec<&Quarantined> = quarantine.iter().filter(|entry| wish.means(entry)).collect();
         let Some(first) = meant.first() else {
@@ -169,7 +172,7 @@ mod tests {
             "gate": {
                 "state": "Closed", "reason": "SLOsFailing", "since": "2026-11-24T14:32:15Z", "incident": "ranker-7f3c9",
                 "message": "incident ranker-7f3c9 is open: error rate 3.1 %",
-                "wayBack": [{"checkpoint": "ranker-20261123-1", "images": []}],
+                "rollbackTargets": [{"checkpoint": "ranker-20261123-1", "images": []}],
             },
             "quarantine": [{
                 "image": "repo/ranker:v2", "digest": format!("sha256:9be1{}", "0".repeat(60)),

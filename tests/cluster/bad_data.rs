@@ -45,18 +45,18 @@ async fn is_left_alone(scene: &Scene, case: &str) {
     );
 }
 
-/// Waits until the condition `Judged` has this reason and a message with these words.
+/// Waits until the condition `Evaluated` has this reason and a message with these words.
 async fn judged(scene: &Scene, case: &str, reason: &str, words: &str) {
     let has = |policy: &QualityPolicy| {
         let conditions = policy.status.clone().unwrap_or_default().conditions;
         conditions.iter().any(|condition| {
-            condition.type_ == "Judged"
+            condition.type_ == "Evaluated"
                 && condition.status == "Unknown"
                 && condition.reason == reason
                 && condition.message.contains(words)
         })
     };
-    let what = format!("{case}: condition Judged has reason {reason} and says {words:?}");
+    let what = format!("{case}: condition Evaluated has reason {reason} and says {words:?}");
     let found = scene.space.wait(&what, "ranker", Duration::from_secs(60), has).await;
     found.unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
 }

@@ -1,4 +1,4 @@
-//! The way back is rehearsed: on a shadow beside the service, or in place where that is allowed. Whatever happens, the
+//! Drills test the rollback path: on a shadow beside the service, or in place where that is allowed. Whatever happens, the
 //! record is all that is left.
 
 mod forged;
@@ -22,7 +22,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use quality_officer::{
     api::{DRILL_LABEL, DrillMode, DrillState, IncidentState, RecoveryDrill},
-    core::report::Standing,
+    core::slo::Standing,
 };
 use serde_json::json;
 
@@ -303,7 +303,7 @@ async fn of_two_drills_at_once_one_waits_for_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drill_over_its_objective_puts_the_way_back_at_risk_until_one_passes() {
+async fn a_drill_over_its_objective_puts_the_rollback_path_at_risk_until_one_passes() {
     let (proxy, scene) = behind_a_proxy("drill-late").await;
     scene.edit(&json!({"recovery": {"rto": "1s"}}));
     // Three refusals, and 2 s of patience after each.

@@ -269,7 +269,7 @@ async fn a_rolling_restart_leaves_no_gap_in_judgement_longer_than_two_intervals(
     assert!(longest <= 2 * INTERVAL, "{longest:?}");
     let told = scene.condition("SLOsMet", "Healthy").await.status.unwrap();
     assert!(
-        conditions::is_true(&told.conditions, "Judged"),
+        conditions::is_true(&told.conditions, "Evaluated"),
         "{:#?}",
         told.conditions
     );

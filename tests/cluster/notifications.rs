@@ -244,7 +244,7 @@ async fn each_receiver_is_told_what_the_policy_names_and_nothing_from_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_breach_that_lasts_and_a_way_back_at_risk_reach_the_infra_guardian() {
+async fn a_breach_that_lasts_and_a_rollback_path_at_risk_reach_the_infra_guardian() {
     let (ops, infra, scene) = with_webhooks("told-escalated").await;
     let lasting = policy(&json!({
         "judgement": {"escalateAfter": "10s"},

@@ -75,7 +75,11 @@ async fn what_makes_no_sense_is_refused_with_the_name_of_its_field() {
             json!("0%"),
             "judgement falseRollbackRate",
         ),
-        ("judgement.onBlind", json!("Ignore"), "judgement.onBlind"),
+        (
+            "judgement.onMissingMetrics",
+            json!("Ignore"),
+            "judgement.onMissingMetrics",
+        ),
         ("rollback.mode", json!("Yes"), "rollback.mode"),
         ("drill.schedule", json!("0 3 * *"), "drill.schedule"),
         ("drill.schedule", json!("60 3 * * 0"), "drill.schedule"),

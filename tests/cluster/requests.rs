@@ -182,7 +182,7 @@ async fn what_cannot_be_done_is_refused_with_its_reason_and_changes_nothing() {
         "refused, nothing was changed: the policy's mode is Observe",
     );
     scene.edit(&json!({"rollback": {"mode": "Automatic"}}));
-    refused(&["--reason", "x"], "and there is no other one to go back to");
+    refused(&["--reason", "x"], "and there is no other one to roll back to");
     refused(
         &["--reason", "x", "--to", "nowhere"],
         "there is no checkpoint nowhere of this Deployment",

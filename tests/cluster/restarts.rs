@@ -185,7 +185,7 @@ async fn restarted_while_all_is_well_it_takes_its_analysis_up_where_it_was() {
         ("HEALTHY", "HEALTHY")
     );
     assert!(
-        conditions::is_true(&after.conditions, "Judged"),
+        conditions::is_true(&after.conditions, "Evaluated"),
         "{:#?}",
         after.conditions
     );

@@ -2,7 +2,7 @@
 
 use quality_officer::{
     api::{IncidentState, QualityIncident, Trigger},
-    core::report::Health,
+    core::slo::Health,
 };
 use stage::Behaviour;
 
@@ -195,7 +195,7 @@ async fn a_gpu_spike_alerts_and_prepares_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gpu_that_is_full_by_design_keeps_nobody_from_a_checkpoint_and_the_way_back() {
+async fn a_gpu_that_is_full_by_design_keeps_nobody_from_a_checkpoint_and_the_rollback_path() {
     let full = |behaviour| Behaviour {
         gpu: Some(0.6),
         gpu_memory: 0.9,

@@ -126,7 +126,7 @@ async fn a_checkpoint_tells_what_was_verified_and_a_rollback_tests_its_path() {
     assert!(!step.message.contains("verified"), "nothing to add: {}", step.message);
     let status = shop.scene.shows(&name, "PathTested", "True", "Tested").await;
     assert_eq!(status.tested_by, incident.metadata.name);
-    assert_eq!(message(&status, "Ready"), "a rollback may go back to it");
+    assert_eq!(message(&status, "Ready"), "a valid rollback target");
     // The rollback brought up new pods.
     assert!(status.load_measured_at.unwrap() > before);
 }

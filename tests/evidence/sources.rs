@@ -3,7 +3,7 @@
 use bed::{Mlflow, S3, mlflow::Artifacts};
 use quality_officer::{
     check::{Request, check},
-    core::report::Health,
+    core::slo::Health,
 };
 use serde_json::json;
 use stage::Tracking;

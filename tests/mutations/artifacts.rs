@@ -7,7 +7,8 @@ use std::{
 
 use quality_officer::{
     core::{
-        quality::{Objectives, Performance, Quality, evidence::*, judge, trace::Attribution},
+        policy::{Objectives, Performance},
+        quality::{Quality, evidence::*, judge, trace::Attribution},
         stats::Estimate,
     },
     evidence::{

@@ -170,7 +170,7 @@ fn answers_of_the_query_api_survive() {
                     warnings: false,
                 }) => Ok(rows),
                 Ok(_) => Err("it says that it failed".to_owned()),
-                Err(error) => Err(quality_officer::core::words::plain(&error.to_string(), 200)),
+                Err(error) => Err(quality_officer::core::format::plain(&error.to_string(), 200)),
             }
         },
         |rows| within("rows", rows as f64, 0.0, 1e6),

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use quality_officer::{
     api::{QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint},
-    core::words,
+    core::format,
     exports, page,
     plugin::print,
     transfer, validate,
@@ -50,7 +50,7 @@ fn kind<K: DeserializeOwned + Serialize + PartialEq + Debug>(kind: &str, hold: i
         kind,
         Format::Json,
         &stored(kind),
-        |bytes| serde_json::from_slice::<K>(bytes).map_err(|error| words::plain(&error.to_string(), 300)),
+        |bytes| serde_json::from_slice::<K>(bytes).map_err(|error| format::plain(&error.to_string(), 300)),
         |object| {
             // What was read can be written, and says the same when it is read again.
             let again = serde_json::to_vec(&object).unwrap();

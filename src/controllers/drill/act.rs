@@ -13,10 +13,10 @@ use kube::{Api, ResourceExt, api::ListParams};
 use crate::{
     api::{
         CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill, RecoveryDrillStatus,
-        RunningImage,
+        RunningImage, view::time,
     },
     controllers::{
-        build::{holds_back, time},
+        build::holds_back,
         context::{CallError, Context, Written, call, post},
         drill::{
             build::{self, Mark, Undo, fault_images, identity, rollback_mark},
@@ -33,7 +33,7 @@ use crate::{
     },
     core::{
         drill::{DrillResult, DrillState, Outcome, Step, judge},
-        words,
+        format,
     },
 };
 
@@ -285,7 +285,7 @@ impl Act<'_> {
             if let Some(certified) = certified {
                 let seconds = (mark.at - certified).max(0);
                 status.rpo_seconds = Some(seconds);
-                status.rpo = Some(words::span(seconds));
+                status.rpo = Some(format::span(seconds));
             }
         })
         .await
@@ -372,9 +372,9 @@ impl Act<'_> {
         self.enter_with(DrillState::CleaningUp, &judged.message, |status| {
             status.recovered_at = Some(time(recovered));
             status.rto_seconds = Some(rto);
-            status.rto = Some(words::span(rto));
+            status.rto = Some(format::span(rto));
             status.load_seconds = loaded.took;
-            status.load_time = loaded.took.map(words::span);
+            status.load_time = loaded.took.map(format::span);
             record::judged(status, &judged);
         })
         .await
@@ -454,7 +454,7 @@ impl Act<'_> {
     }
 }
 
-/// The way back to a checkpoint was rehearsed and worked: it is marked as tested. Called before the record is closed, so
+/// A drill restored a checkpoint: it is marked as tested. Called before the record is closed, so
 /// that a crash in between calls it again; the same mark twice is one. Whether it was taken.
 async fn passed(
     context: &Context,

@@ -13,8 +13,10 @@ use kube::{Resource, ResourceExt, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION},
-    controllers::build::{hash, label},
+    api::{
+        CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION,
+        names::{hash, label},
+    },
     core::drill::fault_image,
 };
 

@@ -13,9 +13,10 @@ use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use crate::{
     api::{
         DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityPolicy, ROLLBACK_ANNOTATION, RecoveryDrill,
+        view::quarantine,
     },
     controllers::{
-        build::{candidate, holds_back, quarantine},
+        build::{candidate, holds_back},
         checkpoints,
         context::{CallError, Context, Stores, call},
         drill::{
@@ -49,7 +50,7 @@ pub struct Gathered {
     pub subject: Option<Arc<Deployment>>,
     /// The ReplicaSet of its current template.
     pub newest: Option<Arc<ReplicaSet>>,
-    /// Where to go back to: the newest usable checkpoint, or once that is recorded, the one on record.
+    /// What to roll back to: the newest usable checkpoint, or once that is recorded, the one on record.
     pub candidate: Option<Candidate>,
     /// The digests that the target's pods run; read only where a drill is about to begin.
     pub running: Vec<ContainerImage>,

@@ -17,9 +17,10 @@ use crate::{
     api::{
         DrillDue, DrillSchedule, LocalReference, POLICY_LABEL, QualityPolicy, RecoveryDrill, RecoveryDrillSpec,
         conditions::Status,
+        names::{hash, label},
+        view::time,
     },
     controllers::{
-        build::{hash, label, time},
         context::{CallError, Context, Stores, call, post},
         drill::record,
     },

@@ -15,9 +15,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt};
 
 use crate::{
-    api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, QualityPolicy, RecoveryDrill},
+    api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, QualityPolicy, RecoveryDrill, view::quarantine},
     controllers::{
-        build::quarantine,
         context::{CallError, Context, call},
         drill::{
             DrillObject,

@@ -6,11 +6,11 @@ use kube::ResourceExt;
 use crate::{
     api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill},
     core::{
+        format::UNKNOWN,
         notice::{
             IncidentFacts, Kind,
-            story::{self, Drill, Incident, Message, Place, WayBack},
+            story::{self, Drill, Incident, Message, Place, RollbackPath},
         },
-        words::UNKNOWN,
     },
 };
 
@@ -117,13 +117,13 @@ impl Teller<'_> {
         story::drill(self.place(), &told, kind, self.questions, ends)
     }
 
-    /// One kind of news of the way back.
-    pub fn way_back(&self, status: &QualityPolicyStatus, began: i64, kind: Kind, ends: &[(Kind, i64)]) -> Message {
+    /// One kind of news of the rollback path.
+    pub fn rollback_path(&self, status: &QualityPolicyStatus, began: i64, kind: Kind, ends: &[(Kind, i64)]) -> Message {
         let ready = status
             .conditions
             .iter()
             .find(|condition| condition.type_ == "RollbackReady");
-        let told = WayBack {
+        let told = RollbackPath {
             uid: self.policy.uid().unwrap_or_default(),
             began,
             message: ready.map(|condition| condition.message.clone()).unwrap_or_default(),
@@ -131,6 +131,6 @@ impl Teller<'_> {
                 .filter(|condition| condition.status == "True")
                 .map(|condition| condition.last_transition_time.0.as_second()),
         };
-        story::way_back(self.place(), &told, kind, self.questions, ends)
+        story::rollback_path(self.place(), &told, kind, self.questions, ends)
     }
 }

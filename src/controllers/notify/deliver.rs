@@ -23,8 +23,8 @@ pub enum About {
     Incident(usize),
     /// A drill.
     Drill(usize),
-    /// The policy's way back.
-    WayBack,
+    /// The policy's rollback path.
+    RollbackPath,
 }
 
 /// A notification that a receiver took.
@@ -162,7 +162,7 @@ fn collect(mail: &mut Mail<'_>, teller: &Teller<'_>, known: &QualityPolicyStatus
     let due = gathered
         .risk
         .and_then(|risk| notice::of_risk(route, risk, &records, now));
-    mail.tell(due, &records, About::WayBack, &|kind, ends| {
-        teller.way_back(known, gathered.began, kind, ends)
+    mail.tell(due, &records, About::RollbackPath, &|kind, ends| {
+        teller.rollback_path(known, gathered.began, kind, ends)
     });
 }

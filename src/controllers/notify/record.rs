@@ -12,11 +12,9 @@ use crate::{
     api::{
         Delivery, QualityPolicy, QualityPolicyStatus, ReceiverStatus, RiskDelivery,
         conditions::{self, Status},
+        view,
     },
-    controllers::{
-        build,
-        context::{CallError, Context},
-    },
+    controllers::context::{CallError, Context},
     core::notice::{Kind, Route},
 };
 
@@ -99,7 +97,7 @@ pub fn status(
             }
             Health::Down { since, problem } => {
                 // The API keeps whole seconds.
-                let since = before.unwrap_or_else(|| build::time(since.as_second()));
+                let since = before.unwrap_or_else(|| view::time(since.as_second()));
                 problems.push(format!(
                     "receiver {} takes no notifications since {}: it {problem}",
                     route.receiver, since.0
@@ -109,13 +107,13 @@ pub fn status(
         };
         status.receivers.push(ReceiverStatus {
             name: route.receiver.clone(),
-            since: build::time(route.since),
+            since: view::time(route.since),
             failing_since,
         });
     }
     for delivered in delivered
         .iter()
-        .filter(|delivered| matches!(delivered.about, About::WayBack))
+        .filter(|delivered| matches!(delivered.about, About::RollbackPath))
     {
         status.told_at_risk.retain(|told| told.receiver != delivered.receiver);
         if delivered.kind == Kind::AtRisk {
@@ -127,7 +125,7 @@ pub fn status(
             status.told_at_risk.push(RiskDelivery {
                 receiver: delivered.receiver.clone(),
                 began: known.told_at_risk.first().map_or(since, |told| told.began.clone()),
-                at: build::time(delivered.at.as_second()),
+                at: view::time(delivered.at.as_second()),
             });
         }
     }

@@ -116,7 +116,7 @@ fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
     let renewed = after(first.clone(), good(NOW + 600), &nothing, NOW + 601);
     assert_eq!(
         renewed.status.as_ref().unwrap().image_verified_at,
-        Some(build::time(NOW + 600))
+        Some(view::time(NOW + 600))
     );
     // A registry that is down is written once.
     let unanswered = after(first, down(), &nothing, NOW + 700);
@@ -134,7 +134,7 @@ fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
     // It answers again.
     let again = after(unanswered, good(NOW + 800), &nothing, NOW + 801);
     assert_eq!(condition(&again, "ImageAvailable").1, "Verified");
-    assert_eq!(again.status.unwrap().image_verified_at, Some(build::time(NOW + 800)));
+    assert_eq!(again.status.unwrap().image_verified_at, Some(view::time(NOW + 800)));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_missing_image_stays_missing_while_its_registry_is_down() {
     assert_eq!(condition(&missing, "Ready").1, "ImageMissing");
     let down = after(missing.clone(), down(), &nothing, NOW + 120);
     assert_eq!(down, missing);
-    assert!(judge(&down, &policy(), &[], NOW + 120).usable.is_err());
+    assert!(view::readiness(&down, &policy(), &[], NOW + 120).usable.is_err());
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_load_time_and_a_test_give_way_only_to_newer_ones() {
         (Some(45), Some("incident-1800000010"))
     );
     assert_eq!(condition(&third, "Ready").1, "LoadTooSlow");
-    assert_eq!(judge(&third, &policy(), &[], NOW + 60).usable, Ok(()));
+    assert_eq!(view::readiness(&third, &policy(), &[], NOW + 60).usable, Ok(()));
     assert_eq!(condition(&third, "PathTested").1, "Tested");
 }
 
@@ -205,6 +205,6 @@ fn a_checkpoint_whose_image_was_taken_away_is_no_place_to_go_back_to_until_it_is
         message.contains("quarantined by incident ranker-7f3c9 (error rate 3.10%)"),
         "{message}"
     );
-    assert!(judge(&barred, &policy(), &[kept_out], NOW).usable.is_err());
-    assert_eq!(judge(&barred, &policy(), &[], NOW).usable, Ok(()));
+    assert!(view::readiness(&barred, &policy(), &[kept_out], NOW).usable.is_err());
+    assert_eq!(view::readiness(&barred, &policy(), &[], NOW).usable, Ok(()));
 }

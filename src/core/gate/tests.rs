@@ -11,7 +11,7 @@ fn incident(state: IncidentState, severity: Severity) -> Incident<'static> {
     }
 }
 
-/// What a healthy service with a way back shows.
+/// What a healthy service with a rollback path shows.
 fn seen<'a>(rollback: &'a Result<String, String>, running: Option<&'a Result<(), String>>) -> Seen<'a> {
     Seen {
         incident: None,

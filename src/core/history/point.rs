@@ -170,7 +170,7 @@ impl Point {
                 Trigger::Throughput => Field::ThroughputEvidence,
                 Trigger::GpuUtilization => Field::GpuEvidence,
                 Trigger::GpuMemory => Field::MemoryEvidence,
-                Trigger::Compliance | Trigger::Blind | Trigger::Requested => continue,
+                Trigger::Compliance | Trigger::NoMetrics | Trigger::Requested => continue,
             };
             if !trigger.log_evidence.is_nan() {
                 let power = trigger.log_evidence / std::f64::consts::LN_10;

@@ -6,7 +6,8 @@
 use crate::core::{
     incident::Trigger,
     judge::{State, TriggerVerdict},
-    quality::{ComplianceObjective, Known},
+    policy::ComplianceObjective,
+    quality::Known,
     sample::Unknown,
     stats::Estimate,
 };
@@ -60,7 +61,6 @@ mod tests {
     use crate::core::{
         quality::{Effect, Quality, Row, Section, Unit, evidence::File},
         stats::Method,
-        words,
     };
 
     /// A drop of so many points with this interval.
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_drop_is_told_with_its_interval_its_n_and_its_claim() {
         assert_eq!(
-            words::sentence(&of(&judged(Some((-4.1, -6.0, -2.2))))),
+            TriggerVerdict::sentence(&of(&judged(Some((-4.1, -6.0, -2.2))))),
             "Compliance@1 −4.1 points against the checkpoint's run (CI95 −6.0 to −2.2, n = 400), limit −2.0 with a CI95 \
              under 0; now 71.2% (CI95 68.0% to 74.0%, n = 400); compliance_metrics.json#new#v7"
         );

@@ -387,17 +387,17 @@ fn a_gpu_over_its_limit_alerts_within_three_minutes_and_a_moment_does_not() {
 
 #[test]
 fn a_release_is_blind_after_three_minutes_without_data_but_not_when_the_source_fails() {
-    let mut blind = analysis(policy(), independent());
-    take(&mut blind, 4, |at| look(at, 0.0, 15.0));
-    take(&mut blind, 11, |at| unknown(at, Unknown::NoData));
-    assert_eq!(blind.verdict().blind_since, None);
-    take(&mut blind, 1, |at| unknown(at, Unknown::NoData));
-    assert_eq!(blind.verdict().blind_since, Some(60));
+    let mut unseen = analysis(policy(), independent());
+    take(&mut unseen, 4, |at| look(at, 0.0, 15.0));
+    take(&mut unseen, 11, |at| unknown(at, Unknown::NoData));
+    assert_eq!(unseen.verdict().no_metrics_since, None);
+    take(&mut unseen, 1, |at| unknown(at, Unknown::NoData));
+    assert_eq!(unseen.verdict().no_metrics_since, Some(60));
 
     for why in [Unknown::ProviderError, Unknown::Partial, Unknown::NoPods] {
         let mut excused = analysis(policy(), independent());
         take(&mut excused, 40, |at| unknown(at, why));
-        assert_eq!(excused.verdict().blind_since, None, "{why:?}");
+        assert_eq!(excused.verdict().no_metrics_since, None, "{why:?}");
     }
 }
 

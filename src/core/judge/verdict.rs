@@ -89,7 +89,7 @@ pub struct Verdict {
     /// Each judged trigger.
     pub triggers: Vec<TriggerVerdict>,
     /// No usable look since, unix seconds, though the source answers.
-    pub blind_since: Option<i64>,
+    pub no_metrics_since: Option<i64>,
 }
 
 impl Verdict {
@@ -129,7 +129,7 @@ impl Verdict {
     }
 
     /// The release may become a checkpoint: it is healthy, and where its compliance is judged and there is something
-    /// to compare with, that was compared. A release whose evaluation is not known is not one to go back to.
+    /// to compare with, that was compared. A release whose evaluation is not known is no rollback target.
     pub fn may_be_registered(&self) -> bool {
         self.all_healthy()
             && self
@@ -170,6 +170,6 @@ impl Verdict {
         let counted = || self.triggers.iter().filter(counts);
         counted().any(|verdict| !matches!(verdict.state, State::Unknown(_)))
             && !counted().any(TriggerVerdict::evidence_stands)
-            && self.blind_since.is_none()
+            && self.no_metrics_since.is_none()
     }
 }

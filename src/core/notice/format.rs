@@ -34,7 +34,7 @@ pub fn alerts(message: &Message, receiver: &str, now: i64) -> Vec<Value> {
         let kind = match message.matter {
             Matter::Incident(_) => Kind::Breach,
             Matter::Drill(_) => Kind::DrillFailed,
-            Matter::WayBack => Kind::AtRisk,
+            Matter::RollbackPath => Kind::AtRisk,
         };
         return vec![alert(kind, now + LIFETIME)];
     }
@@ -62,7 +62,7 @@ fn labels(message: &Message, receiver: &str, kind: Kind) -> Map<String, Value> {
     match &message.matter {
         Matter::Incident(name) => add("incident", name),
         Matter::Drill(name) => add("drill", name),
-        Matter::WayBack => {}
+        Matter::RollbackPath => {}
     }
     labels
 }
@@ -127,7 +127,7 @@ pub fn cloud_event(message: &Message) -> Value {
     let (subject, about) = match &message.matter {
         Matter::Incident(name) => (name, json!({"incident": name})),
         Matter::Drill(name) => (name, json!({"drill": name})),
-        Matter::WayBack => (&place.policy, json!({})),
+        Matter::RollbackPath => (&place.policy, json!({})),
     };
     let facts: Map<String, Value> = message
         .facts

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::Kind;
 use crate::core::{
+    format,
     incident::{IncidentState, Severity, Trigger},
-    words,
 };
 
 /// No part of a message is longer, characters.
@@ -34,8 +34,8 @@ pub enum Matter {
     Incident(String),
     /// A drill, by its name.
     Drill(String),
-    /// The policy's way back.
-    WayBack,
+    /// The policy's rollback path.
+    RollbackPath,
 }
 
 /// How soon a person must look.
@@ -117,11 +117,11 @@ pub struct Incident {
     pub closed: Option<i64>,
     /// The image in breach, short.
     pub from: String,
-    /// The image to go back to, short.
+    /// The image to roll back to, short.
     pub to: String,
     /// The first container of the Deployment.
     pub container: String,
-    /// The checkpoint to go back to.
+    /// The checkpoint to roll back to.
     pub checkpoint: Option<String>,
     /// Breach onset to recovered.
     pub rto: Option<String>,
@@ -150,9 +150,9 @@ pub struct Drill {
     pub later: Option<(String, i64)>,
 }
 
-/// A way back at risk, as it is told.
+/// A rollback path at risk, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WayBack {
+pub struct RollbackPath {
     /// The policy's UID.
     pub uid: String,
     /// Since when it was at risk when that was first told, unix seconds.
@@ -237,7 +237,7 @@ pub fn incident(place: Place, incident: &Incident, kind: Kind, questions: &[Stri
         ("Done", cut(&done(incident))),
     ];
     if let Some(rto) = incident.rto.as_ref().filter(|_| over) {
-        let rpo = incident.rpo.as_deref().unwrap_or(words::UNKNOWN);
+        let rpo = incident.rpo.as_deref().unwrap_or(format::UNKNOWN);
         facts.push(("Recovery", format!("RTO {rto}, RPO {rpo}")));
     }
     Message {
@@ -268,7 +268,7 @@ pub fn incident(place: Place, incident: &Incident, kind: Kind, questions: &[Stri
 fn target(incident: &Incident) -> String {
     match &incident.checkpoint {
         Some(name) => format!("checkpoint {name} ({})", incident.to),
-        None => words::UNKNOWN.to_owned(),
+        None => format::UNKNOWN.to_owned(),
     }
 }
 
@@ -366,7 +366,7 @@ pub fn drill(place: Place, drill: &Drill, kind: Kind, questions: &[String], ends
             (
                 "Means",
                 if over {
-                    "the way back is shown to work again".to_owned()
+                    "the rollback path was tested and works again".to_owned()
                 } else {
                     "rollback is at risk until a drill passes; releases go on being judged".to_owned()
                 },
@@ -379,8 +379,14 @@ pub fn drill(place: Place, drill: &Drill, kind: Kind, questions: &[String], ends
     }
 }
 
-/// What is told of a way back at risk.
-pub fn way_back(place: Place, way: &WayBack, kind: Kind, questions: &[String], ends: &[(Kind, i64)]) -> Message {
+/// What is told of a rollback path at risk.
+pub fn rollback_path(
+    place: Place,
+    way: &RollbackPath,
+    kind: Kind,
+    questions: &[String],
+    ends: &[(Kind, i64)],
+) -> Message {
     let over = kind == Kind::Recovered;
     let words = if over {
         format!("rollback is ready again: {}", way.message)
@@ -395,7 +401,7 @@ pub fn way_back(place: Place, way: &WayBack, kind: Kind, questions: &[String], e
     Message {
         id: format!("{}.{}.{}", way.uid, kind.name(), way.began),
         kind,
-        matter: Matter::WayBack,
+        matter: Matter::RollbackPath,
         trigger: None,
         urgency: Urgency::Warning,
         began: way.began,

@@ -157,7 +157,7 @@ fn a_failed_drill_is_told_and_the_one_that_passed_after_it() {
 }
 
 #[test]
-fn a_way_back_that_comes_and_goes_is_no_news() {
+fn a_rollback_path_that_comes_and_goes_is_no_news() {
     let all = route(&Kind::ALL);
     let risk = |at_risk, ago| Risk {
         at_risk,

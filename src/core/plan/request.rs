@@ -11,9 +11,9 @@ use super::{
     target::{missing_container, runs},
 };
 use crate::core::{
+    format,
     incident::{IncidentState, Severity, Trigger},
     policy::{Mode, Policy},
-    words,
 };
 
 /// A request that was not carried out for so long is not carried out any more, seconds.
@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 253;
 pub struct Request {
     /// When it was asked.
     pub at: Timestamp,
-    /// The checkpoint to go back to; the newest one that does not run when none is named.
+    /// The checkpoint to roll back to; the newest one that does not run when none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why, in a person's words.
@@ -44,7 +44,7 @@ impl Request {
         }
         // The error quotes what it did not know, and the answer stands in a status.
         let request: Self = serde_json::from_str(value).map_err(|error| {
-            let error = words::plain(&error.to_string(), 200);
+            let error = format::plain(&error.to_string(), 200);
             format!("the request is not {{\"at\": …, \"to\": …, \"reason\": …}}: {error}")
         })?;
         let reason = request.reason.trim();
@@ -122,12 +122,12 @@ fn checked(policy: &Policy, observed: &Observed, asked: &Asked) -> Result<Step, 
     if age > STANDS_SECONDS {
         return Err(format!(
             "it was asked {} ago, and a request stands for {}: ask again",
-            words::span(age),
-            words::span(STANDS_SECONDS)
+            format::span(age),
+            format::span(STANDS_SECONDS)
         ));
     }
     if age < -STANDS_SECONDS {
-        return Err(format!("its time is {} ahead: check the clock", words::span(-age)));
+        return Err(format!("its time is {} ahead: check the clock", format::span(-age)));
     }
     if policy.mode == Mode::Observe {
         return Err("the policy's mode is Observe: nothing is ever changed".to_owned());
@@ -185,7 +185,7 @@ fn in_place_of(observed: &Observed, incident: &OpenIncident, target: &Candidate)
     })
 }
 
-/// Where to go back to. Who asks means what ran before: also from the newest checkpoint one goes back.
+/// What to roll back to. Who asks means what ran before: also from the newest checkpoint one goes back.
 fn target(policy: &Policy, observed: &Observed, to: Option<&str>) -> Result<Candidate, String> {
     let Some(name) = to else {
         let previous = Policy {
@@ -194,7 +194,7 @@ fn target(policy: &Policy, observed: &Observed, to: Option<&str>) -> Result<Cand
         };
         return choose_target(&previous, observed).map_err(|why| match why {
             NoTarget::RunningIsNewest(name) => {
-                format!("the Deployment runs checkpoint {name}, and there is no other one to go back to")
+                format!("the Deployment runs checkpoint {name}, and there is no other one to roll back to")
             }
             why => why.message(),
         });
@@ -229,9 +229,9 @@ pub(super) fn decide(policy: &Policy, observed: &Observed, incident: &OpenIncide
         return advance(
             IncidentState::Halted,
             format!(
-                "this Deployment was rolled back {} ago, within the cooldown: approve it to go back to checkpoint {} all \
+                "this Deployment was rolled back {} ago, within the cooldown: approve it to roll back to checkpoint {} all \
                  the same",
-                words::span(observed.now - at),
+                format::span(observed.now - at),
                 target.name
             ),
         );
@@ -244,7 +244,7 @@ pub(super) fn expired(observed: &Observed, incident: &OpenIncident) -> Option<Pl
     (observed.now - incident.onset > STANDS_SECONDS).then(|| {
         let message = format!(
             "the request was not carried out within {}: nothing was changed, ask again",
-            words::span(STANDS_SECONDS)
+            format::span(STANDS_SECONDS)
         );
         advance(IncidentState::Resolved, message)
     })

@@ -1,8 +1,8 @@
-//! Which checkpoint to go back to.
+//! Which checkpoint to roll back to.
 
 use crate::core::{incident::ContainerImage, plan::Observed, policy::Policy};
 
-/// A checkpoint as a place to go back to.
+/// A checkpoint as a rollback target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Its name.
@@ -28,7 +28,7 @@ pub struct RunOf {
     pub dataset_digest: Option<String>,
 }
 
-/// Why there is nowhere to go back to.
+/// Why there is nothing to roll back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoTarget {
     /// No checkpoint was ever registered.
@@ -49,7 +49,7 @@ impl NoTarget {
             Self::NoneUsable(reason) => format!("no checkpoint may be used: {reason}"),
             Self::RunningIsNewest(name) => {
                 format!(
-                    "the running release is itself the newest checkpoint ({name}): there is nothing newer to go back to; rollback.allowPrevious allows the one before it"
+                    "the running release is itself the newest checkpoint ({name}): there is nothing newer to roll back to; rollback.allowPrevious allows the one before it"
                 )
             }
             Self::ContainerMissing(container) => {

@@ -53,7 +53,7 @@ fn verdict(errors: State, latency: State) -> Verdict {
             trigger(Trigger::ErrorRate, errors, evidence(errors), NOW - 40),
             trigger(Trigger::Latency, latency, evidence(latency) + 1.0, NOW - 30),
         ],
-        blind_since: None,
+        no_metrics_since: None,
     }
 }
 
@@ -180,21 +180,21 @@ fn a_breach_opens_an_incident_of_the_strongest_trigger_that_began_with_the_first
 }
 
 #[test]
-fn blind_alerts_unless_the_policy_says_roll_back() {
-    let blind = Verdict {
-        blind_since: Some(NOW - 200),
+fn missing_metrics_alert_unless_the_policy_says_roll_back() {
+    let unseen = Verdict {
+        no_metrics_since: Some(NOW - 200),
         ..verdict(State::Unknown(Unknown::NoData), State::Unknown(Unknown::NoData))
     };
-    let new = opened(plan(&policy(), &blind, &observed()));
+    let new = opened(plan(&policy(), &unseen, &observed()));
     assert_eq!(
         (new.trigger, new.severity, new.onset),
-        (Trigger::Blind, Severity::Alert, NOW - 200)
+        (Trigger::NoMetrics, Severity::Alert, NOW - 200)
     );
     let strict = Policy {
-        roll_back_on_blind: true,
+        roll_back_on_missing_metrics: true,
         ..policy()
     };
-    assert_eq!(opened(plan(&strict, &blind, &observed())).severity, Severity::Rollback);
+    assert_eq!(opened(plan(&strict, &unseen, &observed())).severity, Severity::Rollback);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     trace::{Attribution, Category, UNKNOWN_COMPONENT},
 };
 use crate::core::{
-    report::Standing,
+    slo::Standing,
     stats::{Estimate, Interval, Method, Seed, StatsError, bootstrap},
 };
 

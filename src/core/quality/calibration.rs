@@ -1,13 +1,14 @@
 //! A4: ECE, over- and under-confidence, and their drift.
 
 use super::{
-    ComplianceObjective, Limit, Row, Section, Unit,
+    Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{CalibrationData, File, Loaded, Prediction},
     row::under,
 };
 use crate::core::{
-    report::Standing,
+    policy::ComplianceObjective,
+    slo::Standing,
     stats::{
         Estimate, Seed, StatsError,
         calibration::{self, BINS, Bin, Binning, Calibration, ENOUGH},

@@ -1,10 +1,13 @@
 //! What the judgements rest on where people would rather look than read: the calibration curve, compliance by day.
 
 use super::{
-    DriftObjective, calibration, drift,
+    calibration, drift,
     evidence::{Bundle, Point},
 };
-use crate::core::stats::{Estimate, calibration::Bin, rolling};
+use crate::core::{
+    policy::DriftObjective,
+    stats::{Estimate, calibration::Bin, rolling},
+};
 
 /// Series behind the judgements.
 #[derive(Clone, Debug, Default, PartialEq)]

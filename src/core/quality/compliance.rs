@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ComplianceObjective, Effect, Limit, Row, Section, Unit,
+    Effect, Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{Compliance, File, Loaded, Query},
 };
 use crate::core::{
-    report::Standing,
+    policy::ComplianceObjective,
+    slo::Standing,
     stats::{
         Estimate, Seed, StatsError,
         ranking::{self, Gain},

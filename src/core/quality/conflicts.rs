@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ComplianceObjective, Limit, Row, Section, Unit,
+    Limit, Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{File, Loaded, Window},
     row::{alarm_over, under},
 };
 use crate::core::{
-    report::Standing,
+    format,
+    policy::ComplianceObjective,
+    slo::Standing,
     stats::{Estimate, Seed, StatsError, bootstrap, conflict, modality, trend::mann_kendall},
-    words,
 };
 
 const FILE: File = File::ConflictLogs;
@@ -206,8 +207,8 @@ fn kinds(window: &Window) -> String {
             let rate = conflict::rate_of_kind(*count, window.rows.len() as u64).ok()?;
             Some(format!(
                 "{kind} {} (CI95 {}, n = {})",
-                words::percent(rate.value),
-                words::interval(rate.ci95, words::percent),
+                format::percent(rate.value),
+                format::interval(rate.ci95, format::percent),
                 rate.n
             ))
         })

@@ -155,26 +155,6 @@ fn origins(bundle: &Bundle) -> Vec<(File, Origin)> {
     .collect()
 }
 
-/// Whether a run has no such file.
-pub fn is_absent(bundle: &Bundle, file: File) -> bool {
-    fn absent<T>(read: &Read<T>) -> bool {
-        matches!(read, Err(Missing::Absent))
-    }
-    match file {
-        File::ComplianceMetrics => absent(&bundle.compliance),
-        File::ConflictLogs => absent(&bundle.conflicts),
-        File::ConflictLogSummary => absent(&bundle.conflict_summary),
-        File::CalibrationReport => absent(&bundle.calibration),
-        File::ComplianceTimeseries => absent(&bundle.timeseries),
-        File::ProfilingReport => absent(&bundle.profiling),
-        File::ProfilerTrace => absent(&bundle.trace),
-        File::RuntimePerf => absent(&bundle.runtime),
-        File::GpuProfiler => absent(&bundle.gpu),
-        File::Telemetry => absent(&bundle.telemetry),
-        File::ErrorLogs => absent(&bundle.errors),
-    }
-}
-
 /// The claim of a file, or why there is none: evidence that names no run and no dataset cannot be verified.
 pub fn claim<T>(file: File, loaded: &Loaded<T>) -> Result<String, String> {
     match (&loaded.origin.run_id, &loaded.origin.dataset) {

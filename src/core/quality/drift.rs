@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DriftObjective, Row, Section, Unit,
+    Row, Section, Unit,
     consistency::{Pair, comparable, with_claim},
     evidence::{Compliance, File, Loaded, Point},
     row::alarm_over,
 };
 use crate::core::{
-    report::Standing,
+    policy::DriftObjective,
+    slo::Standing,
     stats::{
         Estimate, Seed, StatsError,
         correlation::{self, Pairs},

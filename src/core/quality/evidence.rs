@@ -385,10 +385,27 @@ pub struct Bundle {
 impl Bundle {
     /// Whether there is no run at all, rather than one without files.
     pub fn is_no_run(&self) -> bool {
-        self.run_id.is_none()
-            && File::ALL
-                .into_iter()
-                .all(|file| super::consistency::is_absent(self, file))
+        self.run_id.is_none() && File::ALL.into_iter().all(|file| self.is_absent(file))
+    }
+
+    /// Whether the run has no such file.
+    pub fn is_absent(&self, file: File) -> bool {
+        fn absent<T>(read: &Read<T>) -> bool {
+            matches!(read, Err(Missing::Absent))
+        }
+        match file {
+            File::ComplianceMetrics => absent(&self.compliance),
+            File::ConflictLogs => absent(&self.conflicts),
+            File::ConflictLogSummary => absent(&self.conflict_summary),
+            File::CalibrationReport => absent(&self.calibration),
+            File::ComplianceTimeseries => absent(&self.timeseries),
+            File::ProfilingReport => absent(&self.profiling),
+            File::ProfilerTrace => absent(&self.trace),
+            File::RuntimePerf => absent(&self.runtime),
+            File::GpuProfiler => absent(&self.gpu),
+            File::Telemetry => absent(&self.telemetry),
+            File::ErrorLogs => absent(&self.errors),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     evidence::File,
 };
 use crate::core::{
-    report::Standing,
+    slo::Standing,
     stats::{
         Seed,
         optimisation::{LEAST_REDUCTION_MS, validate},

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::{consistency::NO_BASELINE, evidence::File};
 use crate::core::{
-    report::Standing,
+    format,
+    slo::Standing,
     stats::{Estimate, StatsError},
-    words,
 };
 
 /// Where in the report a row stands.
@@ -73,8 +73,8 @@ impl Unit {
             return if value > 0.0 { "∞" } else { "−∞" }.to_owned();
         }
         match self {
-            Self::Share => words::percent(value),
-            Self::Points => words::points(value),
+            Self::Share => format::percent(value),
+            Self::Points => format::points(value),
             Self::Number => format!("{value:.3}"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Rate => format!("{value:.1}/s"),
@@ -86,8 +86,8 @@ impl Unit {
         format!(
             "{} (CI95 {}, n = {})",
             self.print(estimate.value),
-            words::interval(estimate.ci95, |value| self.print(value)),
-            words::thousands(estimate.n as f64)
+            format::interval(estimate.ci95, |value| self.print(value)),
+            format::thousands(estimate.n as f64)
         )
     }
 }
@@ -238,13 +238,13 @@ impl Row {
     pub fn current_text(&self) -> String {
         self.current
             .as_ref()
-            .map_or_else(|| words::UNKNOWN.to_owned(), |estimate| self.unit.estimate(estimate))
+            .map_or_else(|| format::UNKNOWN.to_owned(), |estimate| self.unit.estimate(estimate))
     }
 
     /// The change, printed.
     pub fn change_text(&self) -> String {
         self.change.as_ref().map_or_else(
-            || words::UNKNOWN.to_owned(),
+            || format::UNKNOWN.to_owned(),
             |estimate| self.change_unit.estimate(estimate),
         )
     }

@@ -2,13 +2,14 @@
 //! judge the run.
 
 use super::{
-    Limit, Performance, Row, Section, Unit,
+    Limit, Row, Section, Unit,
     consistency::{Pair, with_claim},
     evidence::{File, Sample},
     row::under,
 };
 use crate::core::{
-    report::Standing,
+    policy::Performance,
+    slo::Standing,
     stats::{Estimate, proportion, rolling},
 };
 

@@ -1,12 +1,13 @@
 //! B1: latency by stage, with the change against the checkpoint's run.
 
 use super::{
-    Performance, Row, Section, Unit,
+    Row, Section, Unit,
     consistency::{Pair, comparable, seed_text, with_claim},
     evidence::{File, Stage, StageData},
 };
 use crate::core::{
-    report::Standing,
+    policy::Performance,
+    slo::Standing,
     stats::{Estimate, Seed, StatsError, histogram::Histogram, latency},
 };
 

@@ -1,7 +1,9 @@
 #![allow(clippy::large_stack_arrays, clippy::cast_possible_wrap)]
 
 use super::{evidence::*, *};
-use crate::core::stats::calibration::Bin;
+use std::collections::BTreeSet;
+
+use crate::core::{policy::Performance, stats::calibration::Bin};
 
 const WEEK: i64 = 604_800;
 

@@ -43,7 +43,7 @@ fn a_checkpoint_of_which_all_is_known_and_good_is_ready() {
             .iter()
             .all(|(_, finding)| finding.standing == Standing::Holds)
     );
-    assert_eq!(readiness.ready.message, "a rollback may go back to it");
+    assert_eq!(readiness.ready.message, "a valid rollback target");
     assert_eq!((readiness.ready.standing, readiness.usable), (Standing::Holds, Ok(())));
 }
 
@@ -147,7 +147,7 @@ fn what_is_not_known_is_named_and_blocks_nothing() {
     );
     assert_eq!(
         readiness.ready.message,
-        "a rollback may go back to it; not shown: ImageAvailable (NotConfigured), LoadTime (NotMeasured), PathTested (NotTested)"
+        "a valid rollback target; not shown: ImageAvailable (NotConfigured), LoadTime (NotMeasured), PathTested (NotTested)"
     );
     let strict = Policy {
         require_test: true,

@@ -2,9 +2,10 @@
 
 use crate::core::{
     drill::DrillResult,
-    report::{Past, Slo, Standing},
+    format::{self, UNKNOWN},
+    report::{Past, Slo},
+    slo::Standing,
     stats::{Interval, proportion::clopper_pearson, recovery::typical_time},
-    words::{self, UNKNOWN},
 };
 
 /// A finished drill.
@@ -62,7 +63,7 @@ pub fn runs(
 
 /// RTO or RPO: every run must keep the objective.
 pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
-    let target = format!("≤ {}", words::span(objective));
+    let target = format!("≤ {}", format::span(objective));
     let Some(last) = runs.last() else {
         return Slo {
             name,
@@ -76,7 +77,7 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
     let interval: Option<Interval> = typical_time(&times).ok().map(|estimate| estimate.ci95);
     let shown = interval.map_or_else(
         || UNKNOWN.to_owned(),
-        |interval| words::interval(interval, |seconds| words::span(seconds.round() as i64)),
+        |interval| format::interval(interval, |seconds| format::span(seconds.round() as i64)),
     );
     let kept = runs
         .iter()
@@ -86,14 +87,14 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
     let drills = runs.iter().filter(|run| run.drill).count();
     let rate = clopper_pearson(kept as f64, n as f64).map_or_else(
         |_| String::new(),
-        |rate| format!(" (CI95 {})", words::interval(rate.ci95, words::percent)),
+        |rate| format!(" (CI95 {})", format::interval(rate.ci95, format::percent)),
     );
     Slo {
         name,
         target,
         current: format!(
             "{} (CI95 {shown}, n = {})",
-            last.time.map_or_else(|| UNKNOWN.to_owned(), words::span),
+            last.time.map_or_else(|| UNKNOWN.to_owned(), format::span),
             times.len()
         ),
         standing: if kept == n {
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_drill_that_showed_anything_decides_whether_the_way_back_is_at_risk() {
+    fn the_last_drill_that_showed_anything_decides_whether_the_rollback_path_is_at_risk() {
         use DrillResult::{Aborted, Failed, Passed};
         for (results, failed) in [
             (vec![], false),

@@ -1,11 +1,12 @@
 //! The six SLOs of the summary, each with its value and where it comes from.
 
-use super::{Material, Past, Rehearsal, Slo, Standing, recovery};
+use super::{Material, Past, Rehearsal, Slo, recovery};
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::Trigger,
     judge::{LEAST_REQUESTS, State, TriggerVerdict},
     quality::Known,
-    words::{self, UNKNOWN},
+    slo::Standing,
 };
 
 /// Exactly six, in their order.
@@ -21,7 +22,7 @@ pub(super) fn summary(material: &Material<'_>) -> Vec<Slo> {
             "P95 Latency",
             policy
                 .latency
-                .map(|latency| format!("< {}", words::milliseconds(latency.target))),
+                .map(|latency| format!("< {}", format::milliseconds(latency.target))),
             Trigger::Latency,
         ),
         slo(
@@ -33,7 +34,7 @@ pub(super) fn summary(material: &Material<'_>) -> Vec<Slo> {
         ),
         slo(
             "Error Rate",
-            policy.error_rate.map(|max| format!("< {}", words::percent(max))),
+            policy.error_rate.map(|max| format!("< {}", format::percent(max))),
             Trigger::ErrorRate,
         ),
         recovery::slo("RTO", policy.rto, &runs(&|incident| incident.rto, &|drill| drill.rto)),
@@ -102,7 +103,7 @@ fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, t
         State::Healthy if trigger == Trigger::Throughput => throughput(material, verdict),
         State::Healthy => Standing::Passing,
     };
-    let figures = words::figures(verdict);
+    let figures = verdict.figures();
     let current = match figures.n {
         0 => UNKNOWN.to_owned(),
         _ => figures.text(),

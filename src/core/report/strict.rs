@@ -81,7 +81,7 @@ pub struct Full<'a> {
     pub report: &'a Report,
     /// The objectives.
     pub policy: &'a Policy,
-    /// The way back.
+    /// The rollback path.
     pub readiness: &'a [Readiness],
     /// The incidents, oldest first.
     pub incidents: &'a [Past],

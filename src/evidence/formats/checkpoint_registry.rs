@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::{incident, words};
+use crate::core::{format, incident};
 
 /// The file's name.
 pub const CHECKPOINT_REGISTRY: &str = "checkpoint_registry.yaml";
@@ -163,7 +163,7 @@ pub struct ObservedState {
     /// How long its pods took from scheduled to Ready, whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_seconds: Option<i64>,
-    /// When the way back to it was last gone to its end, RFC 3339.
+    /// When the rollback path to it was last tested, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested_at: Option<String>,
 }
@@ -184,7 +184,7 @@ pub fn parse(bytes: &[u8]) -> Result<CheckpointRegistry, RegistryError> {
         with_snippet: false,
     };
     let registry: CheckpointRegistry = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| RegistryError::Yaml(words::plain(&error.to_string(), 300)))?;
+        .map_err(|error| RegistryError::Yaml(format::plain(&error.to_string(), 300)))?;
     check(&registry)?;
     Ok(registry)
 }
@@ -211,7 +211,7 @@ fn check(registry: &CheckpointRegistry) -> Result<(), RegistryError> {
         if !names.insert(&checkpoint.name) {
             return Err(problem("its name is there twice".to_owned()));
         }
-        checked(checkpoint).map_err(|text| problem(words::plain(&text, 300)))?;
+        checked(checkpoint).map_err(|text| problem(format::plain(&text, 300)))?;
     }
     Ok(())
 }

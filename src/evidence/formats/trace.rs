@@ -9,10 +9,13 @@ use serde::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{FormatError, MOST_DEPTH, hexadecimal, most_bytes};
-use crate::core::quality::{
-    evidence::{File, Loaded, Origin},
-    trace::{Attribution, Builder, Event, TraceError},
+use super::{FormatError, MOST_DEPTH, most_bytes};
+use crate::core::{
+    format::hexadecimal,
+    quality::{
+        evidence::{File, Loaded, Origin},
+        trace::{Attribution, Builder, Event, TraceError},
+    },
 };
 
 /// How the error of a trace that nests too deeply begins.

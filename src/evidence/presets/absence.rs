@@ -6,7 +6,7 @@
 use super::{Match, MetricSet, Scope, Series};
 use crate::{
     api::{Preset, WhenAbsent},
-    core::words,
+    core::format,
 };
 
 /// A selector in a message is at most so long, characters.
@@ -75,7 +75,7 @@ impl MetricSet {
         format!(
             "requests pass, and no series of the pods shows that {} would count their failures: the metric is not there, or \
              not with that label; {advice}",
-            words::plain(&selectors, LONGEST_SELECTOR)
+            format::plain(&selectors, LONGEST_SELECTOR)
         )
     }
 }

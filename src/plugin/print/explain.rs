@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::table::{folded, or_dash, wrapped};
 use crate::{
     api::{QualityPolicy, TriggerStatus},
-    core::words::thousands,
+    core::format::thousands,
     plugin::gate,
 };
 

@@ -6,8 +6,8 @@ use super::table::{Table, or_dash};
 use crate::{
     api::{QualityIncident, QualityReportSnapshot, RollbackCheckpoint},
     core::{
+        format::UNKNOWN,
         incident::{ContainerImage, short},
-        words::UNKNOWN,
     },
 };
 

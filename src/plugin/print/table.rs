@@ -1,6 +1,6 @@
 //! Tables and sentences that fit a terminal.
 
-use crate::core::words::UNKNOWN;
+use crate::core::format::UNKNOWN;
 
 /// A terminal's width.
 pub const WIDTH: usize = 100;

@@ -116,7 +116,7 @@ async fn break_glass_needs_its_verb_and_a_reason_that_is_new_in_this_very_change
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_may_go_back_to_a_registered_checkpoint_by_digest_or_by_the_name_it_had() {
     let mut status = closed();
-    status["gate"]["wayBack"] = json!([
+    status["gate"]["rollbackTargets"] = json!([
         {"checkpoint": "ranker-0", "images": [{"container": "server", "image": image('9')}]},
         {"checkpoint": "ranker-1", "images": [{"container": "server", "image": image('d'), "named": "repo/ranker:v1"}]},
     ]);

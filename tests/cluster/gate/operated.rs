@@ -177,7 +177,7 @@ async fn with_the_gate_off_a_loop_ends_halted_and_nothing_flips_back_and_forth()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gate_is_shut_while_the_way_back_is_known_not_to_work_and_a_pause_opens_it() {
+async fn the_gate_is_shut_while_the_rollback_path_is_known_not_to_work_and_a_pause_opens_it() {
     let scene = Scene::unguarded("gate-life").await;
     scene.space.apply(&quick()).unwrap();
     scene.gate("NoCheckpointYet").await;
@@ -218,7 +218,7 @@ async fn the_gate_is_shut_while_the_way_back_is_known_not_to_work_and_a_pause_op
             ..Behaviour::HEALTHY
         },
     );
-    scene.condition("Judged", "NoData").await;
+    scene.condition("Evaluated", "NoData").await;
     revoke(false);
     scene.looks(2.0).await;
     assert_eq!(status(&scene).await.gate.unwrap().reason, "CheckpointNotReady");
@@ -250,7 +250,7 @@ async fn a_person_may_undo_a_rollout_while_the_gate_is_closed_and_a_dead_operato
     scene.ship(&bad()).await;
     let incident = scene.incident(IncidentState::AwaitingApproval).await;
     let closed = scene.gate("SLOsFailing").await.status.unwrap().gate.unwrap();
-    assert_eq!(closed.way_back[0].images[0].image, good());
+    assert_eq!(closed.rollback_targets[0].images[0].image, good());
     scene.operator.kill();
     let name = incident.metadata.name.unwrap();
     let dry = |change: &Value| {

@@ -2,19 +2,19 @@ use super::*;
 use crate::{
     core::notice::{
         Kind,
-        story::{self, Place, WayBack},
+        story::{self, Place, RollbackPath},
     },
     evidence::http::{Answered, HttpError},
 };
 
 fn message(began: i64) -> Message {
-    let way = WayBack {
+    let way = RollbackPath {
         uid: "p".into(),
         began,
         message: "no checkpoint".into(),
         ended: None,
     };
-    story::way_back(Place::default(), &way, Kind::AtRisk, &[], &[])
+    story::rollback_path(Place::default(), &way, Kind::AtRisk, &[], &[])
 }
 
 fn letters(began: &[i64]) -> Wanted {

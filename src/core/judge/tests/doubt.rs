@@ -81,7 +81,7 @@ fn an_unknown_trigger_leaves_the_others_judged() {
     });
     assert_eq!(state(&analysis, Trigger::ErrorRate), State::Breach);
     assert_eq!(state(&analysis, Trigger::Latency), State::Unknown(Unknown::BadValue));
-    assert_eq!(analysis.verdict().blind_since, None);
+    assert_eq!(analysis.verdict().no_metrics_since, None);
 }
 
 #[test]
@@ -203,19 +203,19 @@ fn many_gpus_that_are_busy_for_a_moment_are_still_a_moment() {
 fn a_release_is_not_blind_before_its_first_pod_is_ready() {
     let mut loading = Analysis::new(Arc::new(policy()), 0, independent()).unwrap();
     take(&mut loading, 80, |at| unknown(at, Unknown::NoData));
-    assert_eq!(loading.verdict().blind_since, None);
+    assert_eq!(loading.verdict().no_metrics_since, None);
     loading.first_ready(1_200);
     take(&mut loading, 11, |at| unknown(at, Unknown::NoData));
-    assert_eq!(loading.verdict().blind_since, None);
+    assert_eq!(loading.verdict().no_metrics_since, None);
     take(&mut loading, 1, |at| unknown(at, Unknown::NoData));
-    assert_eq!(loading.verdict().blind_since, Some(1_200));
+    assert_eq!(loading.verdict().no_metrics_since, Some(1_200));
 }
 
 #[test]
 fn the_time_before_the_first_look_after_a_restart_is_not_blindness() {
     let mut restarted = analysis(policy(), independent());
     restarted.look(unknown(90_000, Unknown::FirstReading));
-    assert_eq!(restarted.verdict().blind_since, None);
+    assert_eq!(restarted.verdict().no_metrics_since, None);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_source_that_fails_for_latency_alone_does_not_make_a_release_blind() {
         errors: Err(Unknown::NotConfigured),
         ..unknown(at, Unknown::ProviderError)
     });
-    assert_eq!(analysis.verdict().blind_since, None);
+    assert_eq!(analysis.verdict().no_metrics_since, None);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn failures_that_nobody_counts_are_unknown_and_say_so_and_the_release_is_not_bli
     };
     let mut alone = super::analysis(only_errors, independent());
     take(&mut alone, 40, |at| unknown(at, Unknown::ErrorsNotSeen));
-    assert_eq!(alone.verdict().blind_since, None);
+    assert_eq!(alone.verdict().no_metrics_since, None);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn without_a_look_nothing_is_known_and_nothing_asserted() {
     let analysis = analysis(policy(), independent());
     let verdict = analysis.verdict();
     assert!(!verdict.all_healthy() && !verdict.no_breach(Trigger::GpuMemory));
-    assert_eq!((verdict.at, verdict.blind_since), (0, None));
+    assert_eq!((verdict.at, verdict.no_metrics_since), (0, None));
     for trigger in &verdict.triggers {
         assert_eq!(trigger.state, State::Unknown(Unknown::NoData));
         assert_eq!((trigger.n(), trigger.onset), (0, None));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::core::{
     incident::{IncidentState, Severity, Trigger},
-    notice::story::{self, Drill, Incident, Place, WayBack},
+    notice::story::{self, Drill, Incident, Place, RollbackPath},
 };
 
 const NOW: i64 = 1_795_500_000;
@@ -144,7 +144,7 @@ fn an_alert_keeps_its_labels_from_its_first_to_its_last_message() {
 }
 
 #[test]
-fn a_failed_drill_and_a_way_back_at_risk_say_what_they_mean() {
+fn a_failed_drill_and_a_rollback_path_at_risk_say_what_they_mean() {
     let failed = Drill {
         name: "weekly-1".into(),
         uid: "d1".into(),
@@ -169,13 +169,13 @@ fn a_failed_drill_and_a_way_back_at_risk_say_what_they_mean() {
             .ends_with("drill weekly-1 failed, and weekly-2 passed after it")
     );
 
-    let way = WayBack {
+    let way = RollbackPath {
         uid: "p1".into(),
         began: NOW - 200,
         message: "no checkpoint is registered for this Deployment".into(),
         ended: None,
     };
-    let message = story::way_back(place(), &way, Kind::AtRisk, &[], &[]);
+    let message = story::rollback_path(place(), &way, Kind::AtRisk, &[], &[]);
     assert_eq!(message.id, format!("p1.AtRisk.{}", NOW - 200));
     assert!(text(&message).contains("a breach now would not be rolled back"));
     assert_eq!(

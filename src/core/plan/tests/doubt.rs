@@ -299,18 +299,18 @@ fn approval_overrides_the_cooldown() {
 }
 
 #[test]
-fn blind_rolls_back_only_where_the_policy_says_so() {
-    let blind = Verdict {
-        blind_since: Some(NOW - 200),
+fn missing_metrics_roll_back_only_where_the_policy_says_so() {
+    let unseen = Verdict {
+        no_metrics_since: Some(NOW - 200),
         ..verdict(State::Unknown(Unknown::NoData), State::Unknown(Unknown::NoData))
     };
     let open = || with(incident(S::Open));
-    assert_eq!(plan(&policy(), &blind, &open()), Plan::Hold(Hold::Judging));
+    assert_eq!(plan(&policy(), &unseen, &open()), Plan::Hold(Hold::Judging));
     let strict = Policy {
-        roll_back_on_blind: true,
+        roll_back_on_missing_metrics: true,
         ..policy()
     };
-    assert!(matches!(plan(&strict, &blind, &open()), Plan::RollBack(_)));
+    assert!(matches!(plan(&strict, &unseen, &open()), Plan::RollBack(_)));
 }
 
 #[test]

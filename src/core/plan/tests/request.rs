@@ -78,7 +78,7 @@ fn from_the_newest_checkpoint_a_person_goes_back_to_the_one_before() {
     let why = refused(plan(&policy(), &healthy(), &running));
     assert_eq!(
         why,
-        "the Deployment runs checkpoint newest, and there is no other one to go back to"
+        "the Deployment runs checkpoint newest, and there is no other one to roll back to"
     );
 }
 

@@ -2,10 +2,10 @@
 
 use super::{Full, Section, section};
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::Trigger,
     quality::Row,
-    report::Standing,
-    words::{self, UNKNOWN},
+    slo::Standing,
 };
 
 /// An alert is on, off, or there is no evidence for either.
@@ -45,7 +45,7 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
         let Some(found) = found else {
             return (Tick::Unknown, UNKNOWN.to_owned());
         };
-        let figures = words::figures(found);
+        let figures = found.figures();
         if figures.n == 0 {
             return (Tick::Unknown, UNKNOWN.to_owned());
         }
@@ -86,7 +86,7 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
         (
             latency.map_or_else(
                 || "P95 > target + 5 ms".to_owned(),
-                |latency| format!("P95 > target + {}", words::milliseconds(latency.tolerance)),
+                |latency| format!("P95 > target + {}", format::milliseconds(latency.tolerance)),
             ),
             of_trigger(Trigger::Latency),
         ),
@@ -102,11 +102,11 @@ pub(super) fn checklist(full: &Full<'_>) -> Section {
             (either, format!("{}; {}", gpu.1, memory.1)),
         ),
         (
-            format!("RTO > {}", words::span(full.policy.rto)),
+            format!("RTO > {}", format::span(full.policy.rto)),
             recovery(&full.recovery.rto),
         ),
         (
-            format!("RPO > {}", words::span(full.policy.rpo)),
+            format!("RPO > {}", format::span(full.policy.rpo)),
             recovery(&full.recovery.rpo),
         ),
     ];

@@ -3,11 +3,11 @@
 
 use super::Full;
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::Trigger,
     judge::{LEAST_REQUESTS, State, TriggerVerdict},
     quality::Row,
-    report::Standing,
-    words::{self, UNKNOWN},
+    slo::Standing,
 };
 
 /// A value within this share of its limit is near it.
@@ -45,7 +45,7 @@ fn undetermined(full: &Full<'_>) -> Vec<String> {
             && trigger.n() as f64 >= LEAST_REQUESTS
     });
     let alerting = alerting.map(|trigger| {
-        let figures = words::figures(trigger);
+        let figures = trigger.figures();
         format!(
             "{} cannot be told ({}; limit {}): wait for more evidence, or act?",
             trigger.trigger.words(),
@@ -70,7 +70,7 @@ fn near(full: &Full<'_>) -> Vec<String> {
     let triggers = full.report.triggers.iter();
     let triggers = triggers.filter(|trigger| trigger.trigger != Trigger::Compliance && is_near(trigger));
     let triggers = triggers.map(|trigger| {
-        let figures = words::figures(trigger);
+        let figures = trigger.figures();
         format!(
             "{} is {}, near its limit {}: is that limit right?",
             trigger.trigger.words(),
@@ -99,7 +99,7 @@ fn near(full: &Full<'_>) -> Vec<String> {
                 "{name} is typically {:.1} min (n = {}), near its objective {}: must recovery be faster, or may it take longer?",
                 estimate.value,
                 estimate.n,
-                words::span(objective)
+                format::span(objective)
             )
         })
     });

@@ -4,12 +4,13 @@ use jiff::Timestamp;
 
 use super::{Full, Section, section};
 use crate::core::{
+    format::{self, UNKNOWN},
     incident::{IncidentState, Severity, Trigger},
     judge::{State, TriggerVerdict},
     quality::{self, Row, Unit},
-    report::{Past, Slo, Standing},
+    report::{Past, Slo},
+    slo::Standing,
     stats::Estimate,
-    words::{self, UNKNOWN},
 };
 
 /// A week, seconds.
@@ -23,8 +24,8 @@ fn unknown() -> String {
 fn ci95(estimate: &Estimate, unit: Unit) -> String {
     format!(
         "{} (n = {})",
-        words::interval(estimate.ci95, |value| unit.print(value)),
-        words::thousands(estimate.n as f64)
+        format::interval(estimate.ci95, |value| unit.print(value)),
+        format::thousands(estimate.n as f64)
     )
 }
 
@@ -92,7 +93,7 @@ pub(super) fn drift(full: &Full<'_>) -> Section {
         let (change, r) = if is_correlation {
             let gap = row.current.as_ref().zip(row.baseline.as_ref());
             let gap = gap.map_or_else(unknown, |(now, before)| {
-                words::points(100.0 * (now.value - before.value))
+                format::points(100.0 * (now.value - before.value))
             });
             (gap, row.change_text())
         } else {
@@ -182,12 +183,12 @@ fn live_latency(full: &Full<'_>) -> Vec<String> {
     vec![
         "Total".to_owned(),
         unknown(),
-        words::milliseconds(level.value).trim_end_matches("ms").to_owned(),
+        format::milliseconds(level.value).trim_end_matches("ms").to_owned(),
         unknown(),
         format!(
             "{} (n = {})",
-            words::interval(level.ci95, words::milliseconds),
-            words::thousands(level.n as f64)
+            format::interval(level.ci95, format::milliseconds),
+            format::thousands(level.n as f64)
         ),
         standing(trigger).to_owned(),
         full.metrics_evidence(),
@@ -216,17 +217,17 @@ pub(super) fn resources(full: &Full<'_>) -> Section {
         (
             "GPU Utilization (%)",
             Trigger::GpuUtilization,
-            gpu.map(|gpu| format!("≤ {}", words::percent(gpu.max_utilization))),
+            gpu.map(|gpu| format!("≤ {}", format::percent(gpu.max_utilization))),
         ),
         (
             "Memory Usage (%)",
             Trigger::GpuMemory,
-            gpu.map(|gpu| format!("≤ {}", words::percent(gpu.max_memory))),
+            gpu.map(|gpu| format!("≤ {}", format::percent(gpu.max_memory))),
         ),
     ];
     let rows = triggers.map(|(name, trigger, target)| {
         let found = full.report.triggers.iter().find(|verdict| verdict.trigger == trigger);
-        let figures = found.map(words::figures).filter(|figures| figures.n > 0);
+        let figures = found.map(TriggerVerdict::figures).filter(|figures| figures.n > 0);
         let (Some(target), Some(found), Some(figures)) = (target, found, figures) else {
             return unsupported(name, 6, "unsupported: no metrics".to_owned());
         };
@@ -320,12 +321,12 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
             Trigger::Latency,
             policy
                 .latency
-                .map(|latency| format!("> {}", words::milliseconds(latency.limit()))),
+                .map(|latency| format!("> {}", format::milliseconds(latency.limit()))),
         ),
         (
             "Error rate",
             Trigger::ErrorRate,
-            policy.error_rate.map(|max| format!("> {}", words::percent(max))),
+            policy.error_rate.map(|max| format!("> {}", format::percent(max))),
         ),
         (
             "Throughput drop",
@@ -369,7 +370,7 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
 
 /// The odds against the release, and where they come from.
 fn evidence_of(full: &Full<'_>, trigger: &TriggerVerdict) -> String {
-    let (evidence, needs) = words::evidence(trigger);
+    let (evidence, needs) = trigger.evidence();
     let from = match trigger.trigger {
         Trigger::Compliance => trigger.note.clone(),
         _ => full.metrics_evidence(),
@@ -390,7 +391,7 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
     let time = |name: &str, target: String, found: &Option<(Estimate, bool)>| match found {
         Some((estimate, kept)) => {
             let interval = if estimate.ci95.low.is_finite() && estimate.ci95.high.is_finite() {
-                words::interval(estimate.ci95, |minutes| format!("{minutes:.1}"))
+                format::interval(estimate.ci95, |minutes| format!("{minutes:.1}"))
             } else {
                 unknown()
             };

@@ -4,17 +4,18 @@ use super::*;
 use crate::core::{
     incident::{Severity, Trigger},
     judge::{State, TriggerVerdict, Verdict},
-    policy::usual,
+    policy::{Objectives, usual},
     quality::{self, Known, Quality, Section as Where, Unit, evidence::File},
-    report::{Material, Standing, report},
+    report::{Material, report},
     sample::Unknown,
+    slo::Standing,
 };
 
 const NOW: i64 = 1_795_500_000;
 
 fn policy() -> Policy {
     Policy {
-        quality: Some(quality::Objectives::default()),
+        quality: Some(Objectives::default()),
         ..usual()
     }
 }
@@ -45,7 +46,7 @@ fn verdict(errors: State) -> Verdict {
             trigger(Trigger::Latency, State::Healthy, 0.03, 0.05),
             trigger(Trigger::Throughput, State::Healthy, 105.0, 80.0),
         ],
-        blind_since: None,
+        no_metrics_since: None,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Full, MOST_WORDS, Section, questions::questions, section, tables::time};
 use crate::core::{
+    format::UNKNOWN,
     incident::IncidentState,
-    report::{Health, Slo, Standing},
-    words::UNKNOWN,
+    report::Slo,
+    slo::{Health, Standing},
 };
 
 fn slo<'a>(full: &'a Full<'_>, name: &str) -> Option<&'a Slo> {
@@ -26,7 +27,7 @@ fn line(full: &Full<'_>, name: &str) -> String {
 }
 
 pub(super) fn summary(full: &Full<'_>) -> Section {
-    let way_back = match &full.report.rollback {
+    let rollback_path = match &full.report.rollback {
         Ok(checkpoint) => format!("Rollback: READY, checkpoint {checkpoint}."),
         Err(reason) => format!("Rollback: AT RISK, {reason}."),
     };
@@ -41,7 +42,7 @@ pub(super) fn summary(full: &Full<'_>) -> Section {
         line(full, "P95 Latency"),
         line(full, "Throughput"),
         line(full, "Error Rate"),
-        way_back,
+        rollback_path,
     ];
     if full.report.findings.is_empty() {
         text.push("Detected issues: none.".to_owned());
@@ -118,7 +119,7 @@ fn actions(full: &Full<'_>) -> Vec<String> {
                 past.name
             ),
             IncidentState::NoSafeTarget => format!(
-                "{}: register a checkpoint or ship a fix: there is nothing verified to go back to",
+                "{}: register a checkpoint or ship a fix: there is no verified checkpoint to roll back to",
                 past.name
             ),
             IncidentState::Ineffective => format!(
@@ -134,7 +135,7 @@ fn actions(full: &Full<'_>) -> Vec<String> {
         });
     }
     if full.report.rollback.is_err() {
-        actions.push("make the way back ready before the next release".to_owned());
+        actions.push("make a rollback target ready before the next release".to_owned());
     }
     if let Some(evidence) = full.report.evidence.as_ref().filter(|evidence| !evidence.usable) {
         actions.push(format!("make the evaluation evidence readable: {}", evidence.message));

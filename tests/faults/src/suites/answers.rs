@@ -42,7 +42,7 @@ const SAID_WITHIN: Duration = Duration::from_secs(60);
 /// What the policy says while an answer lasts.
 #[derive(Clone, Copy, Debug)]
 pub enum Says {
-    /// The condition `Judged` is Unknown for one of these reasons, with a message that has these words.
+    /// The condition `Evaluated` is Unknown for one of these reasons, with a message that has these words.
     Unknown(&'static [&'static str], &'static str),
     /// The answer is sound, if odd: the release is judged as before.
     Usable,
@@ -223,11 +223,11 @@ fn is_said(condition: &Condition, says: Says) -> bool {
     }
 }
 
-/// The policy's condition `Judged`.
+/// The policy's condition `Evaluated`.
 async fn judged(world: &World) -> Result<Condition, StageError> {
     let policy = world.space.api::<QualityPolicy>().get("ranker").await?;
     let conditions = policy.status.unwrap_or_default().conditions;
-    let found = conditions.into_iter().find(|condition| condition.type_ == "Judged");
+    let found = conditions.into_iter().find(|condition| condition.type_ == "Evaluated");
     found.ok_or_else(|| StageError::Unexpected("the policy does not say whether it is judged".to_owned()))
 }
 

@@ -198,7 +198,7 @@ async fn doubted(world: &World, lasts: Duration) -> Result<Vec<Broken>, StageErr
     tokio::time::sleep(lasts).await;
     let policy = world.space.api::<QualityPolicy>().get("ranker").await?;
     let conditions = policy.status.unwrap_or_default().conditions;
-    let said = conditions.iter().find(|condition| condition.type_ == "Judged");
+    let said = conditions.iter().find(|condition| condition.type_ == "Evaluated");
     let clear = said.is_some_and(|said| {
         said.status == "Unknown"
             && ["Stale", "NoData"].contains(&said.reason.as_str())

@@ -313,7 +313,7 @@ async fn held(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageEr
             true,
         ),
         ("the fix", "ranker", fix(&incident), true),
-        ("the way back", "ranker", image("server", &good(), json!({})), true),
+        ("the rollback path", "ranker", image("server", &good(), json!({})), true),
         ("another Deployment", "other", image("x", "x:2", json!({})), true),
     ];
     let mut broken = Vec::new();

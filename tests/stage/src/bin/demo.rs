@@ -1,4 +1,4 @@
-//! The demonstration: a good release is registered and the way back rehearsed; one that fails is shipped and rolled back
+//! The demonstration: a good release is registered and a drill tests the rollback path; one that fails is shipped and rolled back
 //! by its metrics; one that answers worse is shipped and rolled back by its evaluation. Run by `make demo`; exit code 0
 //! only if all of it happened.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -126,7 +126,7 @@ async fn records(space: &Space, folder: &std::path::Path) -> Result<(), StageErr
     )
 }
 
-/// The way back is tried out before it is needed.
+/// A drill tests the rollback path before it is needed.
 async fn rehearsal(tell: &Tell, space: &Space) -> Result<(), StageError> {
     tell.step("A recovery drill, by hand: the rollback is rehearsed on a shadow of the Deployment");
     let drill = json!({

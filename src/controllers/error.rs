@@ -1,0 +1,28 @@
+//! Why a reconcile fails.
+
+use crate::controllers::context::CallError;
+
+/// Why a reconcile failed. It is tried again, each time later.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A call to the API server failed.
+    #[error("the API server: {0}")]
+    Call(#[from] CallError),
+    /// The judge could not be set up.
+    #[error("the judge: {0}")]
+    Judge(#[from] crate::core::stats::StatsError),
+    /// A bug. Only this policy stops.
+    #[error("a bug stopped this reconcile: {0}")]
+    Panic(String),
+}
+
+impl ReconcileError {
+    /// A stable word for the operator's own metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Call(_) => "api",
+            Self::Judge(_) => "judge",
+            Self::Panic(_) => "panic",
+        }
+    }
+}

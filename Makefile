@@ -35,11 +35,11 @@ test: build ## All tests: unit tests, then the operator on a local control plane
 	target/debug/crdgen --check
 	@# Licences, sources and banned crates of what is shipped.
 	scripts/tool cargo-deny check licenses bans sources
-	@echo "the core builds without clients, clocks and files:"
-	cargo build --lib --no-default-features
+	@echo "statistics and core alone, without clients, clocks and files:"
+	cargo test -p quality-stats -p quality-core
 	@# One set of features throughout (--workspace), so that nothing is built twice.
 	cargo test --workspace --lib --bins
-	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden
+	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden --test structure
 	@# MUTATIONS=full: thousands of mutations of each parser in place of hundreds.
 	cargo test --workspace --test mutations
 	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null
@@ -101,13 +101,12 @@ deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIE
 lint: tools ## Formatting, lints and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --no-default-features --lib -- -D warnings
-	cargo run --quiet --bin crdgen -- --check
+	cargo run --quiet -p crdgen -- --check
 
 .PHONY: bench
 bench: tools ## Benchmarks, the long simulation (writes docs/STATISTICS.md), and speed beside scipy
-	cargo bench --bench stats
-	cargo run --release --no-default-features --example simulate -- --runs 2000 \
+	cargo bench -p quality-stats --bench stats
+	cargo run --release -p simulator --example simulate -- --runs 2000 \
 	  --trace tests/data/azure_llm_inference_2023_code.csv --write docs/STATISTICS.md
 	python3 tests/reference/compare_speed.py
 

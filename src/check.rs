@@ -13,28 +13,25 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{
-    api::{Evidence, EvidenceFile, MlflowReference, QualityPolicy},
-    config::{Config, MetricsSource, MlflowSource},
-    controllers::release::made_for,
-    core::{
-        judge::{self, Analysis, DesignEffects, Verdict},
-        policy::Policy,
-        quality::{self, Known, evidence::Bundle},
-        report::{Material, Report, report},
-        sample::{Coverage, Differ},
-        slo::Health,
-    },
-    evidence::{
-        flame_graph,
-        load::{self, Place},
-        mlflow::Mlflow,
-        object_storage,
-        presets::{MetricSet, Narrow},
-        prometheus::{QueryError, Source},
-        run::{RunError, RunId},
-    },
-    validate,
+use crate::{config::Config, controllers::release::made_for, validate};
+use quality_api::{Evidence, EvidenceFile, MlflowReference, QualityPolicy};
+use quality_core::{
+    judge::{self, Analysis, DesignEffects, Verdict},
+    policy::Policy,
+    quality::{self, Known, evidence::Bundle},
+    report::{Material, Report, report},
+    sample::{Coverage, Differ},
+    slo::Health,
+};
+use quality_render::flame_graph;
+use quality_sources::{
+    load::{self, Place},
+    mlflow::Mlflow,
+    object_storage,
+    presets::{MetricSet, Narrow},
+    prometheus::{QueryError, Source},
+    run::{RunError, RunId},
+    settings::{MetricsSource, MlflowSource},
 };
 
 /// What is to be judged.
@@ -108,7 +105,7 @@ pub enum CheckError {
     Metrics(#[from] QueryError),
     /// The judge could not be set up.
     #[error("{0}")]
-    Judge(#[from] crate::core::stats::StatsError),
+    Judge(#[from] quality_stats::StatsError),
 }
 
 /// What was found.
@@ -303,14 +300,14 @@ async fn metrics(
 }
 
 fn looks(
-    tables: &[crate::evidence::table::Table],
+    tables: &[quality_sources::table::Table],
     namespace: &str,
     deployment: &str,
     stale_after: f64,
-) -> Vec<crate::core::sample::Look> {
+) -> Vec<quality_core::sample::Look> {
     let belongs = |pod: &str| made_for(deployment, pod);
     let mut differ = Differ::default();
-    let look = |table: &crate::evidence::table::Table| {
+    let look = |table: &quality_sources::table::Table| {
         let snapshot = table.snapshot(namespace, &belongs);
         let fresh = |at: f64| snapshot.at as f64 - at <= stale_after;
         let sampled = snapshot.pods.values().filter(|pod| pod.sampled_at.is_some_and(fresh));

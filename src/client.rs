@@ -2,13 +2,7 @@
 
 use kube::{Client, Config, api::PostParams};
 
-use crate::api::FIELD_MANAGER;
-
-/// One TLS provider for the whole process.
-pub fn install_crypto() {
-    // An error says that one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
+use quality_api::FIELD_MANAGER;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

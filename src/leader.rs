@@ -25,10 +25,8 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer, timeout::TimeoutLayer};
 
-use crate::{
-    client::post,
-    core::lease::{Record, Seen, Step, Terms, evaluate},
-};
+use crate::client::post;
+use quality_core::lease::{Record, Seen, Step, Terms, evaluate};
 
 /// The lease went to another replica, or could not be renewed in time.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use prometheus_client::{
 
 pub use policies::{PolicyFigures, Read};
 
-use crate::core::{
+use quality_core::{
     drill::{DrillMode, DrillResult},
     incident::{IncidentState, Trigger},
 };

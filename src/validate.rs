@@ -1,16 +1,11 @@
 //! From the spec that a user wrote to the policy that the core judges by: parsed once, every value checked.
 
-use crate::{
-    api::{
-        ComplianceObjective, Decimal, DriftObjective, Metrics, OnMissingMetrics, QualityPolicySpec, RollbackMode,
-        UpliftScale, ValueError,
-    },
-    core::{
-        policy::{self, Objectives, Performance},
-        policy::{Gpu, Latency, Mode, Policy, Throughput},
-    },
-    evidence::presets::MetricSet,
+use quality_api::{
+    ComplianceObjective, Decimal, DriftObjective, Metrics, OnMissingMetrics, QualityPolicySpec, RollbackMode,
+    UpliftScale, ValueError,
 };
+use quality_core::policy::{self, Gpu, Latency, Mode, Objectives, Performance, Policy, Throughput};
+use quality_sources::presets::MetricSet;
 
 /// A field that makes no sense, by its path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -173,7 +168,7 @@ fn measurable(mut policy: Policy, metrics: &Metrics) -> Policy {
     policy
 }
 
-fn span(span: &crate::api::Span, field: &'static str, most: f64) -> Result<i64, Invalid> {
+fn span(span: &quality_api::Span, field: &'static str, most: f64) -> Result<i64, Invalid> {
     Ok(within(
         span.seconds().at(field)?,
         1.0,

@@ -1,9 +1,9 @@
 //! A look takes no memory from the heap, however many looks went before.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use quality_officer::core::stats::comparison::Comparison;
-use quality_officer::core::stats::mixture::Mixture;
-use quality_officer::core::stats::sequential::Detector;
+use quality_stats::comparison::Comparison;
+use quality_stats::mixture::Mixture;
+use quality_stats::sequential::Detector;
 
 fn allocations(run: impl FnOnce()) -> u64 {
     allocation_counter::measure(run).count_total

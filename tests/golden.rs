@@ -4,12 +4,12 @@
 
 use std::{fs, path::PathBuf};
 
-use quality_officer::{
-    api::{QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint},
-    exports,
-    plugin::print,
-    transfer,
+use kubectl_quality::print;
+use quality_api::{
+    QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
+use quality_render::exports;
+use quality_render::transfer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

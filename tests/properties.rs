@@ -2,14 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;
-use quality_officer::core::stats::calibration::{self, Binning};
-use quality_officer::core::stats::comparison::Comparison;
-use quality_officer::core::stats::correlation::{Pairs, pearson, spearman};
-use quality_officer::core::stats::histogram::{EdgeChoice, Histogram};
-use quality_officer::core::stats::native::NativeHistogram;
-use quality_officer::core::stats::ranking::{Gain, ndcg};
-use quality_officer::core::stats::sequential::{Detector, design_effect, rate_design_effect, threshold};
-use quality_officer::core::stats::{
+use quality_stats::calibration::{self, Binning};
+use quality_stats::comparison::Comparison;
+use quality_stats::correlation::{Pairs, pearson, spearman};
+use quality_stats::histogram::{EdgeChoice, Histogram};
+use quality_stats::native::NativeHistogram;
+use quality_stats::ranking::{Gain, ndcg};
+use quality_stats::sequential::{Detector, design_effect, rate_design_effect, threshold};
+use quality_stats::{
     Estimate, Seed, betting, bootstrap, confidence_sequence, conflict, latency, optimisation, poisson, proportion,
     quantile, recovery, roc, rolling, shortcut, special, trend,
 };

@@ -3,13 +3,11 @@
 //! `tests/reference/make_reference.py` writes the values.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use quality_officer::core::stats::calibration::{self, Binning};
-use quality_officer::core::stats::correlation::{self, Pairs};
-use quality_officer::core::stats::ranking::{self, Gain, Retrieved};
-use quality_officer::core::stats::sequential::Detector;
-use quality_officer::core::stats::{
-    Estimate, Seed, bootstrap, poisson, proportion, quantile, recovery, roc, special, trend,
-};
+use quality_stats::calibration::{self, Binning};
+use quality_stats::correlation::{self, Pairs};
+use quality_stats::ranking::{self, Gain, Retrieved};
+use quality_stats::sequential::Detector;
+use quality_stats::{Estimate, Seed, bootstrap, poisson, proportion, quantile, recovery, roc, special, trend};
 use serde_json::Value;
 
 fn values(section: &str) -> Value {

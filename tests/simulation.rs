@@ -1,11 +1,11 @@
 //! The goals of the statistics, short version with fixed seeds: what docs/STATISTICS.md shows at length.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use quality_officer::core::simulate::rollout::{Conditions, Outcome, Shift, floor_of_delay, simulate};
-use quality_officer::core::simulate::rules::Rule;
-use quality_officer::core::simulate::trace::{Server, Trace, parse, replay};
-use quality_officer::core::simulate::traffic::Traffic;
-use quality_officer::core::simulate::{INTERVAL, coverage, layouts, releases, short, tables, throughput};
+use simulator::rollout::{Conditions, Outcome, Shift, floor_of_delay, simulate};
+use simulator::rules::Rule;
+use simulator::trace::{Server, Trace, parse, replay};
+use simulator::traffic::Traffic;
+use simulator::{INTERVAL, coverage, layouts, releases, short, tables, throughput};
 
 const RUNS: u64 = 2_000;
 

@@ -12,14 +12,15 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use quality_core::lease::Terms;
 use quality_officer::{
     config::{Config, ReportPage},
     controllers,
-    core::lease::Terms,
     leader::{self, Candidate, Leadership, Lost},
     meters::Meters,
-    server, transfer,
+    server,
 };
+use quality_render::transfer;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -168,7 +169,7 @@ fn main() -> ExitCode {
 }
 
 async fn check(arguments: &Check) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    quality_officer::client::install_crypto();
+    quality_sources::tls::install_crypto();
     let outcome = quality_officer::check::check(&quality_officer::check::Request {
         file: arguments.file.clone(),
         evidence: arguments.evidence.clone(),
@@ -195,7 +196,7 @@ async fn check(arguments: &Check) -> Result<ExitCode, Box<dyn std::error::Error>
 }
 
 async fn checkpoints(arguments: &Checkpoints) -> Result<(), Box<dyn std::error::Error>> {
-    quality_officer::client::install_crypto();
+    quality_sources::tls::install_crypto();
     match arguments {
         Checkpoints::Export { namespace, target } => {
             let client = quality_officer::client::connect().await?;
@@ -227,7 +228,7 @@ async fn run(arguments: &Run) -> Result<(), Box<dyn std::error::Error>> {
         LogFormat::Json => log.json().init(),
     }
     let config = Config::read(&arguments.config)?;
-    quality_officer::client::install_crypto();
+    quality_sources::tls::install_crypto();
     let cluster = quality_officer::client::config().await?;
     let stop = CancellationToken::new();
     let (leadership, campaign) = stand(arguments, &cluster, &stop)?;

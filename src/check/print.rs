@@ -5,13 +5,11 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use crate::{
-    api::{QualityRow, SloRow},
-    core::{
-        judge::{State, TriggerVerdict},
-        quality::Row,
-        slo::Health,
-    },
+use quality_api::{QualityRow, SloRow};
+use quality_core::{
+    judge::{State, TriggerVerdict},
+    quality::Row,
+    slo::Health,
 };
 
 impl Outcome {

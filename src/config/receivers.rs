@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::{BasicAuth, check_server, check_timeout, default_timeout, parse_url};
+use quality_sources::settings::{BasicAuth, check_server, check_timeout, default_timeout, parse_url};
 
 /// What a receiver understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

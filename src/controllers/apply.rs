@@ -5,11 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 
 use crate::{
-    api::{
-        FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
-        Refusal, RolledBackTo,
-        conditions::{self, Status},
-    },
     controllers::{
         build,
         context::{CallError, Context, Written, call, post},
@@ -18,14 +13,19 @@ use crate::{
         postmortem, request,
         rollback::{Breached, NotRolledBack, roll_back},
     },
-    core::{
-        format,
-        incident::{IncidentState, Severity, Trigger, image_changes, short},
-        judge::Verdict,
-        plan::{Advance, Answer, Candidate, NewIncident, Plan},
-        policy::Policy,
-    },
     meters::KindLabel,
+};
+use quality_api::{
+    FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
+    Refusal, RolledBackTo,
+    conditions::{self, Status},
+};
+use quality_core::{
+    format,
+    incident::{IncidentState, Severity, Trigger, image_changes, short},
+    judge::Verdict,
+    plan::{Advance, Answer, Candidate, NewIncident, Plan},
+    policy::Policy,
 };
 
 /// The steps of an incident that are kept.

@@ -1,6 +1,6 @@
 //! The bounds of a report's status: whatever went in, what is written stays far below what etcd takes (1.5 MiB).
 
-use crate::api::{QualityReportStatus, QualityRow, SloRow};
+use quality_api::{QualityReportStatus, QualityRow, SloRow};
 
 /// The longest cell of a table, bytes: a claim with a long file name fits.
 const CELL: usize = 240;
@@ -102,7 +102,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
     use super::*;
-    use crate::core::report::strict::Section;
+    use quality_core::report::strict::Section;
 
     /// More of everything than there can be, in characters of three bytes.
     fn largest() -> QualityReportStatus {
@@ -157,7 +157,7 @@ mod tests {
             sections: (1..=14).map(section).collect(),
             last_line: long(),
             // Bounded by itself, 16 KiB (core/history.rs).
-            history: crate::core::history::History::default(),
+            history: quality_core::history::History::default(),
             reviewed_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
             updated_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
         }

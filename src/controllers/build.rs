@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use kube::{ResourceExt, core::ObjectMeta};
 
-use crate::{
-    api::{
-        CheckpointIntent, LocalReference, ObjectIdentity, POLICY_LABEL, Provenance, QualityIncident,
-        QualityIncidentSpec, QualityPolicy, RollbackCheckpoint, RollbackCheckpointSpec, RunningImage, TARGET_LABEL,
-        TriggerStatus, names, view,
-    },
-    controllers::gather::Gathered,
-    core::{
-        format,
-        incident::{self, ContainerImage, Trigger},
-        judge::{State, TriggerVerdict, Verdict},
-        plan::{self, Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
-        policy::Policy,
-        quarantine::Quarantined,
-    },
+use crate::controllers::gather::Gathered;
+use quality_api::{
+    CheckpointIntent, LocalReference, ObjectIdentity, POLICY_LABEL, Provenance, QualityIncident, QualityIncidentSpec,
+    QualityPolicy, RollbackCheckpoint, RollbackCheckpointSpec, RunningImage, TARGET_LABEL, TriggerStatus, names, view,
+};
+use quality_core::{
+    format,
+    incident::{self, ContainerImage, Trigger},
+    judge::{State, TriggerVerdict, Verdict},
+    plan::{self, Candidate, NewIncident, OpenIncident, Refused, Release, RunOf},
+    policy::Policy,
+    quarantine::Quarantined,
 };
 
 fn labels(policy: &str, target: &str) -> BTreeMap<String, String> {
@@ -299,9 +296,9 @@ pub fn open(incident: &QualityIncident, candidates: &[Candidate]) -> OpenInciden
         rolled_out: status.rolled_out_at.map(|at| at.0.as_second()),
         approved: incident
             .annotations()
-            .get(crate::api::APPROVE_ANNOTATION)
+            .get(quality_api::APPROVE_ANNOTATION)
             .is_some_and(|value| value == "true"),
-        escalated: crate::api::conditions::is_true(&status.conditions, "Escalated"),
+        escalated: quality_api::conditions::is_true(&status.conditions, "Escalated"),
         refused: status.refusal.map(|refusal| Refused {
             since: refusal.since.0.as_second(),
             at: refusal.at.0.as_second(),

@@ -16,26 +16,23 @@ use kube::{
     api::{DeleteParams, ListParams, Preconditions},
 };
 
-use crate::{
-    api::{
-        CertifiedRelease, IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage,
-        view,
-    },
-    controllers::{
-        build,
-        context::{CallError, Context, call, post},
-        events::{Told, tell},
-        gather::Gathered,
-        readiness::{self, News, Tested},
-        registered, release,
-    },
-    core::{
-        incident::{self, ContainerImage},
-        policy::Policy,
-        quarantine::{Quarantined, find},
-        readiness::Load,
-        retention::{Kept, surplus},
-    },
+use crate::controllers::{
+    build,
+    context::{CallError, Context, call, post},
+    events::{Told, tell},
+    gather::Gathered,
+    readiness::{self, News, Tested},
+    registered, release,
+};
+use quality_api::{
+    CertifiedRelease, IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage, view,
+};
+use quality_core::{
+    incident::{self, ContainerImage},
+    policy::Policy,
+    quarantine::{Quarantined, find},
+    readiness::Load,
+    retention::{Kept, surplus},
 };
 
 /// Certification is renewed after this share of the RPO objective, so that it is never older than the objective.

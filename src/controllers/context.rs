@@ -20,13 +20,13 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint},
     controllers::{
         evidence::Desk, judged::Judged, log_back::attempts::LogBacks, notify::desk, shared::Shared, verification,
     },
-    evidence::prometheus::Source,
     meters::Meters,
 };
+use quality_api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint};
+use quality_sources::prometheus::Source;
 
 pub use crate::client::post;
 

@@ -22,11 +22,11 @@ use jiff::Timestamp;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
-    api::{DrillMode, QualityPolicy, RecoveryDrill},
     controllers::context::{CallError, Context, Stores},
-    core::drill::{DrillState, Step, next},
     meters::KindLabel,
 };
+use quality_api::{DrillMode, QualityPolicy, RecoveryDrill};
+use quality_core::drill::{DrillState, Step, next};
 
 pub use run::Wiring;
 use sweep::UnderWay;

@@ -10,7 +10,7 @@ pub enum ReconcileError {
     Call(#[from] CallError),
     /// The judge could not be set up.
     #[error("the judge: {0}")]
-    Judge(#[from] crate::core::stats::StatsError),
+    Judge(#[from] quality_stats::StatsError),
     /// A bug. Only this policy stops.
     #[error("a bug stopped this reconcile: {0}")]
     Panic(String),

@@ -15,10 +15,8 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, core::ObjectMeta};
 
-use crate::{
-    api::{QualityPolicy, names},
-    controllers::context::{Context, call, post},
-};
+use crate::controllers::context::{Context, call, post};
+use quality_api::{QualityPolicy, names};
 
 /// The API server takes no longer messages.
 const NOTE_BYTES: usize = 1_000;

@@ -10,20 +10,21 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    api::Evidence,
-    config::{Config, ObjectStoreSettings},
-    core::{
-        plan::RunOf,
-        policy::Objectives,
-        quality::{self, Known, evidence::Bundle},
-    },
-    evidence::{
-        load::{Found, Place},
-        mlflow::Mlflow,
-        object_storage,
-        run::{RunError, RunId},
-    },
+    config::Config,
     meters::{Meters, QueryLabels},
+};
+use quality_api::Evidence;
+use quality_core::{
+    plan::RunOf,
+    policy::Objectives,
+    quality::{self, Known, evidence::Bundle},
+};
+use quality_sources::{
+    load::{Found, Place},
+    mlflow::Mlflow,
+    object_storage,
+    run::{RunError, RunId},
+    settings::ObjectStoreSettings,
 };
 
 /// Evidence that was judged is looked at again after this time: a finished run seldom changes.
@@ -294,7 +295,7 @@ async fn answer(place: &Place<'_>, question: &Question, fingerprint: &str) -> Re
             reason: "RunNotNamed",
             message: format!(
                 "neither the pod template (annotation {}) nor a checkpoint names the release's run",
-                crate::api::RUN_ANNOTATION
+                quality_api::RUN_ANNOTATION
             ),
             transient: false,
         });

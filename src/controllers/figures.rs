@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::QualityPolicy,
     controllers::context::Stores,
-    core::slo::Health,
     meters::{Looked, PolicyFigures},
 };
+use quality_api::QualityPolicy;
+use quality_core::slo::Health;
 
 /// One entry a policy.
 pub fn figures(stores: &Stores, looked: &Looked) -> Vec<PolicyFigures> {

@@ -5,29 +5,27 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use crate::{
-    api::{
-        BREAK_GLASS_ANNOTATION, GateMode, GateState, GateStatus, QualityIncident, QualityPolicy, QualityPolicyStatus,
-        QuarantinedImage, RELEASE_ANNOTATION, RegisteredTemplate, ReleaseAnswer, ReleasedImage, RollbackTarget,
-        RollbackTargetImage,
-        conditions::{self, Status},
-        view,
-    },
-    controllers::{
-        build,
-        context::{CallError, Context, Written},
-        events::{Told, tell},
-        gather::Gathered,
-        registered,
-    },
-    core::{
-        gate::{self, Decision, Gate, Reason},
-        incident::{digest, image_changes, short},
-        judge::Verdict,
-        plan::{self, Candidate, Observed},
-        quarantine::{self, Quarantined, Release, TakenAway},
-        report::{self, Rehearsal},
-    },
+use crate::controllers::{
+    build,
+    context::{CallError, Context, Written},
+    events::{Told, tell},
+    gather::Gathered,
+    registered,
+};
+use quality_api::{
+    BREAK_GLASS_ANNOTATION, GateMode, GateState, GateStatus, QualityIncident, QualityPolicy, QualityPolicyStatus,
+    QuarantinedImage, RELEASE_ANNOTATION, RegisteredTemplate, ReleaseAnswer, ReleasedImage, RollbackTarget,
+    RollbackTargetImage,
+    conditions::{self, Status},
+    view,
+};
+use quality_core::{
+    gate::{self, Decision, Gate, Reason},
+    incident::{digest, image_changes, short},
+    judge::Verdict,
+    plan::{self, Candidate, Observed},
+    quarantine::{self, Quarantined, Release, TakenAway},
+    report::{self, Rehearsal},
 };
 
 /// How many rollback targets are named.
@@ -201,7 +199,7 @@ async fn rollback_targets(context: &Context, seen: &Seen<'_>, before: Option<&Ga
         let status = checkpoint
             .and_then(|checkpoint| checkpoint.status.clone())
             .unwrap_or_default();
-        let image = |image: &crate::api::ContainerImage| RollbackTargetImage {
+        let image = |image: &quality_api::ContainerImage| RollbackTargetImage {
             container: image.container.clone(),
             image: image.image.clone(),
             named: status

@@ -8,14 +8,12 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
-use crate::{
-    api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint},
-    controllers::{
-        context::{PolicyObject, Stores},
-        release,
-    },
-    core::plan::Release,
+use crate::controllers::{
+    context::{PolicyObject, Stores},
+    release,
 };
+use quality_api::{QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint};
+use quality_core::plan::Release;
 
 /// What the cluster shows about one policy.
 pub struct Gathered {

@@ -4,16 +4,14 @@
 
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
-use crate::{
-    api::{QualityPolicy, QualityReport},
-    controllers::{
-        context::{CallError, Context, call},
-        gather::Gathered,
-        judged::Judged,
-        release,
-    },
-    core::{history::History, incident},
+use crate::controllers::{
+    context::{CallError, Context, call},
+    gather::Gathered,
+    judged::Judged,
+    release,
 };
+use quality_api::{QualityPolicy, QualityReport};
+use quality_core::{history::History, incident};
 
 /// What the analysis of the release that runs goes on with: the history of the analysis before it, else the recorded one.
 pub async fn taken_up(

@@ -5,25 +5,23 @@
 
 use std::sync::Arc;
 
-use crate::{
-    controllers::release::{made_by, made_for},
-    core::{
-        history::{self, History, Limits},
-        incident::{ContainerImage, Trigger},
-        judge::{self, Analysis, DesignEffects, Verdict},
-        plan::Release,
-        policy::Policy,
-        quality::{Known, Quality},
-        readiness::Load,
-        sample::{Coverage, Differ, Look, Unknown},
-        stats::{StatsError, comparison::Comparison},
-    },
-    evidence::{
-        presets::{MetricSet, Narrow},
-        prometheus::{QueryError, Source},
-        table::Table,
-    },
+use crate::controllers::release::{made_by, made_for};
+use quality_core::{
+    history::{self, History, Limits},
+    incident::{ContainerImage, Trigger},
+    judge::{self, Analysis, DesignEffects, Verdict},
+    plan::Release,
+    policy::Policy,
+    quality::{Known, Quality},
+    readiness::Load,
+    sample::{Coverage, Differ, Look, Unknown},
 };
+use quality_sources::{
+    presets::{MetricSet, Narrow},
+    prometheus::{QueryError, Source},
+    table::Table,
+};
+use quality_stats::{StatsError, comparison::Comparison};
 
 /// So many releases are known to count their failures, the newest ones.
 const MOST_COUNTING: usize = 8;

@@ -10,21 +10,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
-use crate::{
-    api::{
-        QualityIncident, QualityPolicy, RecoveryDrill, RecoveryDrillStatus,
-        conditions::{self, Status},
-    },
-    controllers::{
-        context::{CallError, Context},
-        gather::Gathered,
-        postmortem,
-    },
-    evidence::{
-        mlflow::Mlflow,
-        run::{RunError, RunId},
-    },
-    exports,
+use crate::controllers::{
+    context::{CallError, Context},
+    gather::Gathered,
+    postmortem,
+};
+use quality_api::{
+    QualityIncident, QualityPolicy, RecoveryDrill, RecoveryDrillStatus,
+    conditions::{self, Status},
+};
+use quality_render::exports;
+use quality_sources::{
+    mlflow::Mlflow,
+    run::{RunError, RunId},
 };
 
 /// The condition that says whether it was done.

@@ -16,18 +16,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{ResourceExt, core::DeserializeGuard};
 
 use crate::{
-    api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill, conditions},
     controllers::{
         context::{CallError, Context, PolicyObject},
         drill::schedule,
         notify::desk::Desk,
     },
-    core::{
-        drill::DrillResult,
-        notice::{self, DrillFacts, Kind, Risk, Route},
-        report::Rehearsal,
-    },
     validate,
+};
+use quality_api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill, conditions};
+use quality_core::{
+    drill::DrillResult,
+    notice::{self, DrillFacts, Kind, Risk, Route},
+    report::Rehearsal,
 };
 
 /// The condition that says whether the receivers take what they are told.
@@ -161,7 +161,7 @@ fn holds(context: &Context, policy: &QualityPolicy) -> Option<i64> {
     let rules = validate::policy(&policy.spec).ok()?;
     let (namespace, target) = (policy.namespace(), &policy.spec.target_ref.name);
     let registered = context.stores.checkpoints.find(|checkpoint| {
-        let of_target = |checkpoint: &crate::api::RollbackCheckpoint| {
+        let of_target = |checkpoint: &quality_api::RollbackCheckpoint| {
             checkpoint.namespace() == namespace && checkpoint.spec.target_ref.name == *target
         };
         checkpoint.0.as_ref().is_ok_and(of_target)

@@ -6,19 +6,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{
-    api::{QualityIncident, QualityIncidentStatus, QualityPolicy, TriggerStatus},
-    controllers::{
-        build,
-        context::{Context, call},
-        gather::Gathered,
-    },
-    core::{
-        incident::{self, IncidentState},
-        judge::Verdict,
-        policy::Policy,
-        postmortem::{ClusterEvent, Material, Signal, Step, markdown},
-    },
+use crate::controllers::{
+    build,
+    context::{Context, call},
+    gather::Gathered,
+};
+use quality_api::{QualityIncident, QualityIncidentStatus, QualityPolicy, TriggerStatus};
+use quality_core::{
+    incident::{self, IncidentState},
+    judge::Verdict,
+    policy::Policy,
+    postmortem::{ClusterEvent, Material, Signal, Step, markdown},
 };
 
 /// How long before the onset the cluster's Events count, seconds.

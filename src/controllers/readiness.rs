@@ -5,22 +5,20 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt};
 
-use crate::{
-    api::{
-        CertifiedRelease, RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
-        conditions::{self, Status},
-        view,
-    },
-    controllers::{
-        context::{CallError, Context, Written, call},
-        verification::Seen,
-    },
-    core::{
-        format, incident,
-        policy::Policy,
-        quarantine::Quarantined,
-        readiness::{self, Finding, Load, Look, Part, Standing},
-    },
+use crate::controllers::{
+    context::{CallError, Context, Written, call},
+    verification::Seen,
+};
+use quality_api::{
+    CertifiedRelease, RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
+    conditions::{self, Status},
+    view,
+};
+use quality_core::{
+    format, incident,
+    policy::Policy,
+    quarantine::Quarantined,
+    readiness::{self, Finding, Load, Look, Part, Standing},
 };
 
 /// The times of good looks are written this often, seconds.

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use crate::{
-    api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION, view},
     controllers::{
         apply::{Act, Done},
         build, checkpoints,
@@ -23,16 +22,17 @@ use crate::{
         status::{self, NotReady},
         undecodable::undecodable,
     },
-    core::{
-        judge::DesignEffects,
-        plan::{Candidate, Observed, baseline, is_settled, own_run, plan},
-        policy::Policy,
-        quality::Known,
-    },
-    evidence::{presets::MetricSet, prometheus::Source},
     meters::KindLabel,
     validate,
 };
+use quality_api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION, view};
+use quality_core::{
+    judge::DesignEffects,
+    plan::{Candidate, Observed, baseline, is_settled, own_run, plan},
+    policy::Policy,
+    quality::Known,
+};
+use quality_sources::{presets::MetricSet, prometheus::Source};
 
 /// Something was written: the next step follows once the watch shows it.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -422,7 +422,7 @@ fn observed(
         rollout_complete,
         template_run: release::template_annotation(&gathered.deployment.spec.template, RUN_ANNOTATION),
         sightings: sightings::of(gathered),
-        annotated_incident: annotations.get(crate::api::ROLLBACK_ANNOTATION).cloned(),
+        annotated_incident: annotations.get(quality_api::ROLLBACK_ANNOTATION).cloned(),
         incident: build::open_incident(&gathered.incidents).map(|incident| build::open(incident, &candidates)),
         candidates,
         last_rollback: gathered.last_rollback,

@@ -10,13 +10,11 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{
-    api::{CertifiedRelease, RegisteredTemplate, names::hash},
-    controllers::{
-        context::{CallError, Context, call},
-        gather::owned,
-    },
+use crate::controllers::{
+    context::{CallError, Context, call},
+    gather::owned,
 };
+use quality_api::{CertifiedRelease, RegisteredTemplate, names::hash};
 
 /// The label that the Deployment's controller puts into a ReplicaSet's template, and that an undo leaves out.
 const TEMPLATE_HASH: &str = "pod-template-hash";

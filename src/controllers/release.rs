@@ -6,7 +6,7 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 
-use crate::core::plan::Release;
+use quality_core::plan::Release;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";

@@ -6,22 +6,20 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::{
-    api::{QualityPolicy, RollbackCheckpoint},
-    controllers::gather::Gathered,
-    core::{
-        format::{self, UNKNOWN},
-        history::Limits,
-        judge::Verdict,
-        plan::Candidate,
-        policy::Policy,
-        quality::{Known, Quality},
-        report::{
-            Material, Past, Rehearsal, Report, report,
-            strict::{self, Full, Readiness, Section},
-        },
-        review,
+use crate::controllers::gather::Gathered;
+use quality_api::{QualityPolicy, RollbackCheckpoint};
+use quality_core::{
+    format::{self, UNKNOWN},
+    history::Limits,
+    judge::Verdict,
+    plan::Candidate,
+    policy::Policy,
+    quality::{Known, Quality},
+    report::{
+        Material, Past, Rehearsal, Report, report,
+        strict::{self, Full, Readiness, Section},
     },
+    review,
 };
 
 /// What was seen of one policy.

@@ -4,10 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::{
-    api::{QualityIncident, QualityPolicy, REQUEST_ANNOTATION, RequestAnswer},
-    core::plan::{Answer, Asked, Request, identity},
-};
+use quality_api::{QualityIncident, QualityPolicy, REQUEST_ANNOTATION, RequestAnswer};
+use quality_core::plan::{Answer, Asked, Request, identity};
 
 /// The policy's request, unless it was answered.
 pub fn pending(policy: &QualityPolicy, incidents: &[QualityIncident]) -> Option<Asked> {

@@ -10,15 +10,13 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint},
-    controllers::{
-        context::{CallError, Context, call},
-        gather::rivals,
-        release,
-    },
-    core::{plan::Candidate, readiness::confirmed},
+use crate::controllers::{
+    context::{CallError, Context, call},
+    gather::rivals,
+    release,
 };
+use quality_api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint};
+use quality_core::{plan::Candidate, readiness::confirmed};
 
 /// Why the Deployment was not changed.
 #[derive(Debug, thiserror::Error)]

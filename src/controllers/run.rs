@@ -20,7 +20,6 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{QualityIncident, QualityReport, RollbackCheckpoint},
     config::Config,
     controllers::{
         context::{CallError, Context, PolicyObject, Stores, call},
@@ -33,11 +32,12 @@ use crate::{
         rewatch::Soon,
         verification,
     },
-    core::history::History,
-    evidence::prometheus::{Namespaces, Source},
     leader::Leadership,
     meters::{Meters, QueryLabels},
 };
+use quality_api::{QualityIncident, QualityReport, RollbackCheckpoint};
+use quality_core::history::History;
+use quality_sources::prometheus::{Namespaces, Source};
 
 /// How many policies are reconciled at the same time.
 const CONCURRENCY: u16 = 32;

@@ -2,13 +2,11 @@
 
 use kube::ResourceExt;
 
-use crate::{
-    api::{QualityIncident, RUN_ANNOTATION},
-    controllers::{build, gather::Gathered, release},
-    core::{
-        incident::ContainerImage,
-        plan::{Sighting, Witness},
-    },
+use crate::controllers::{build, gather::Gathered, release};
+use quality_api::{QualityIncident, RUN_ANNOTATION};
+use quality_core::{
+    incident::ContainerImage,
+    plan::{Sighting, Witness},
 };
 
 /// By the ReplicaSets that are kept, the checkpoints and the incidents.

@@ -13,19 +13,17 @@ use kube::{
     core::ObjectMeta,
 };
 
-use crate::{
-    api::{
-        LocalReference, POLICY_LABEL, QualityIncident, QualityPolicy, QualityReportSnapshot, QualityReportSnapshotSpec,
-        QualityReportStatus, SNAPSHOT_LABEL, SnapshotOf, TARGET_LABEL,
-        conditions::{self, Status},
-        names, view,
-    },
-    controllers::{
-        build,
-        context::{CallError, Context, call, post},
-    },
-    core::{policy::Policy, review},
+use crate::controllers::{
+    build,
+    context::{CallError, Context, call, post},
 };
+use quality_api::{
+    LocalReference, POLICY_LABEL, QualityIncident, QualityPolicy, QualityReportSnapshot, QualityReportSnapshotSpec,
+    QualityReportStatus, SNAPSHOT_LABEL, SnapshotOf, TARGET_LABEL,
+    conditions::{self, Status},
+    names, view,
+};
+use quality_core::{policy::Policy, review};
 
 /// The condition of an incident whose report was kept.
 const CONDITION: &str = "SnapshotTaken";

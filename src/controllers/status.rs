@@ -5,25 +5,23 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt, core::ObjectMeta};
 
-use crate::{
-    api::{
-        DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport,
-        QualityReportSpec, QualityReportStatus, QualityRow, ReleaseStatus, TARGET_LABEL, TriggerStatus,
-        conditions::{self, Status},
-        names, view,
-    },
-    controllers::{
-        bounds, build,
-        context::{CallError, Context, call, post},
-        drill::schedule::Scheduled,
-        gate,
-        gather::Gathered,
-        judged::Judged,
-        reporting::Reported,
-        snapshot::Due,
-    },
-    core::slo::Health,
+use crate::controllers::{
+    bounds, build,
+    context::{CallError, Context, call, post},
+    drill::schedule::Scheduled,
+    gate,
+    gather::Gathered,
+    judged::Judged,
+    reporting::Reported,
+    snapshot::Due,
 };
+use quality_api::{
+    DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport, QualityReportSpec,
+    QualityReportStatus, QualityRow, ReleaseStatus, TARGET_LABEL, TriggerStatus,
+    conditions::{self, Status},
+    names, view,
+};
+use quality_core::slo::Health;
 
 /// Figures are written at least this often, seconds.
 const REFRESH_SECONDS: i64 = 240;
@@ -321,7 +319,7 @@ async fn write_report(
         errors: found.errors.clone(),
         compliance: found.compliance.clone(),
         incident: found.last_incident.clone().unwrap_or_default(),
-        slo_summary: found.summary.iter().map(crate::api::SloRow::from).collect(),
+        slo_summary: found.summary.iter().map(quality_api::SloRow::from).collect(),
         findings: found.findings.clone(),
         quality: found.rows.iter().map(QualityRow::from).collect(),
         notes: found.notes.clone(),

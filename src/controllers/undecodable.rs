@@ -8,13 +8,11 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    api::{FIELD_MANAGER, QualityPolicy},
-    controllers::{
-        context::{Context, PolicyObject, call},
-        error::ReconcileError,
-    },
+use crate::controllers::{
+    context::{Context, PolicyObject, call},
+    error::ReconcileError,
 };
+use quality_api::{FIELD_MANAGER, QualityPolicy};
 
 const REASON: &str = "Undecodable";
 

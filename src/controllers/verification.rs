@@ -12,17 +12,18 @@ use kube::ResourceExt;
 use tokio::sync::Semaphore;
 
 use crate::{
-    api::{Artifact, RollbackCheckpoint, conditions},
-    config::{Config, ObjectStoreSettings, Verification},
-    core::{
-        incident::ContainerImage,
-        readiness::{Look, Part},
-    },
-    evidence::{
-        object_storage,
-        oci_registry::{ImageError, Reference, Registry},
-    },
+    config::{Config, Verification},
     meters::{Meters, QueryLabels},
+};
+use quality_api::{Artifact, RollbackCheckpoint, conditions};
+use quality_core::{
+    incident::ContainerImage,
+    readiness::{Look, Part},
+};
+use quality_sources::{
+    object_storage,
+    oci_registry::{ImageError, Reference, Registry},
+    settings::ObjectStoreSettings,
 };
 
 /// How many checkpoints are looked at at the same time.

@@ -20,11 +20,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::QualityReport,
     meters::Meters,
-    page::{self, Entry, Records},
     server::connections::{self, Limits},
 };
+use quality_api::QualityReport;
+use quality_render::page::{self, Entry, Records};
 
 /// Pages that are made at the same time: each asks the API server for the records of a namespace.
 const AT_ONCE: usize = 2;

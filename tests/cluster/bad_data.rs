@@ -7,10 +7,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
 };
 use bed::{Prometheus, PrometheusOptions};
-use quality_officer::{
-    api::{IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint, SloRow},
-    core::incident::Trigger,
-};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, QualityReport, RollbackCheckpoint, SloRow};
+use quality_core::incident::Trigger;
 use serde_json::{Value, json};
 use stage::{Behaviour, Layout, OperatorOptions, script::Instead};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quality_officer::api::{IncidentState, QualityIncident, RollbackCheckpoint};
+use quality_api::{IncidentState, QualityIncident, RollbackCheckpoint};
 use serde_json::json;
 use stage::{Behaviour, Space};
 
@@ -204,7 +204,7 @@ async fn pruning_keeps_the_newest_checkpoints_and_the_one_in_use() {
             "the oldest release is judged again",
             "ranker",
             Duration::from_secs(60),
-            |policy: &quality_officer::api::QualityPolicy| {
+            |policy: &quality_api::QualityPolicy| {
                 let status = policy.status.clone().unwrap_or_default();
                 status.verdict == "HEALTHY" && status.release.is_some_and(|release| release.revision == "4")
             },

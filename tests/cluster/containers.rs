@@ -1,7 +1,8 @@
 //! Several containers: a checkpoint stores them by name, a Deployment has them in an order of its own.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use quality_officer::{api::IncidentState, core::incident::short};
+use quality_api::IncidentState;
+use quality_core::incident::short;
 use serde_json::{Value, json};
 use stage::script;
 

@@ -20,10 +20,8 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::ResourceExt;
-use quality_officer::{
-    api::{DRILL_LABEL, DrillMode, DrillState, IncidentState, RecoveryDrill},
-    core::slo::Standing,
-};
+use quality_api::{DRILL_LABEL, DrillMode, DrillState, IncidentState, RecoveryDrill};
+use quality_core::slo::Standing;
 use serde_json::json;
 
 use crate::{
@@ -176,7 +174,7 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
     }
     let report = scene.report("RTO and RPO pass", |report| {
         let rows = report.status.clone().unwrap_or_default().slo_summary;
-        let passing = |row: &&quality_officer::api::SloRow| {
+        let passing = |row: &&quality_api::SloRow| {
             ["RTO", "RPO"].contains(&row.slo.as_str()) && row.status == Standing::Passing.name()
         };
         rows.iter().filter(passing).count() == 2

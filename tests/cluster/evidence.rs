@@ -8,9 +8,7 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{
-    DrillMode, IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger,
-};
+use quality_api::{DrillMode, IncidentState, QualityIncident, QualityReportStatus, RollbackCheckpoint, Trigger};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions};
 
@@ -113,7 +111,7 @@ async fn report_status(scene: &Scene, what: &str, holds: impl Fn(&QualityReportS
     report.status.unwrap()
 }
 
-fn row<'a>(status: &'a QualityReportStatus, name: &str) -> &'a quality_officer::api::QualityRow {
+fn row<'a>(status: &'a QualityReportStatus, name: &str) -> &'a quality_api::QualityRow {
     let found = status.quality.iter().find(|row| row.name == name);
     found.unwrap_or_else(|| panic!("no row {name}: {:#?}", status.quality))
 }
@@ -324,7 +322,7 @@ async fn by_mlflow(namespace: &str, changes: &Value) -> (stage::Tracking, String
 }
 
 fn is_logged_back(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
-    quality_officer::api::conditions::is_true(conditions, "LoggedBack")
+    quality_api::conditions::is_true(conditions, "LoggedBack")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,7 +388,7 @@ async fn a_drill_is_logged_once_to_the_run_of_the_checkpoint_that_it_went_back_t
     scene.looks(3.0).await;
     let again = scene
         .space
-        .api::<quality_officer::api::RecoveryDrill>()
+        .api::<quality_api::RecoveryDrill>()
         .get("rehearsal")
         .await
         .unwrap();

@@ -12,7 +12,7 @@ use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
 };
-use quality_officer::api::{QualityIncident, QualityPolicy, Trigger};
+use quality_api::{QualityIncident, QualityPolicy, Trigger};
 use serde_json::json;
 use stage::{Operator, OperatorOptions, Space, script};
 

@@ -7,7 +7,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, PropagationPolicy},
 };
-use quality_officer::api::{IncidentState, QualityIncident};
+use quality_api::{IncidentState, QualityIncident};
 use serde_json::json;
 use stage::{
     Behaviour,

@@ -9,10 +9,8 @@ use std::{
 use axum::http::{Method, StatusCode};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use quality_officer::{
-    api::{IncidentState, conditions},
-    core::lease::Terms,
-};
+use quality_api::{IncidentState, conditions};
+use quality_core::lease::Terms;
 use serde_json::json;
 use stage::{Operator, OperatorOptions};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, conditions};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, conditions};
 use serde_json::json;
 use stage::{Behaviour, script};
 

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
-use quality_officer::api::{DrillMode, IncidentState};
+use quality_api::{DrillMode, IncidentState};
 use serde_json::{Value, json};
 
 use crate::{

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use http::{Method, Request};
 use kube::Client;
 use mutant::{Class, Mutant};
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, definitions};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, definitions};
 use serde_json::{Value, json};
 
 use crate::{

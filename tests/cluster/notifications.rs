@@ -9,7 +9,7 @@ use std::{
 };
 
 use bed::Alertmanager;
-use quality_officer::api::{
+use quality_api::{
     Delivery, DrillMode, IncidentState, NotificationKind, QualityIncident, QualityPolicy, RecoveryDrill,
 };
 use serde_json::{Value, json};

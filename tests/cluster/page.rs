@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use quality_officer::{
-    api::{IncidentState, QualityReport},
-    core::history::{Field, Point},
-};
+use quality_api::{IncidentState, QualityReport};
+use quality_core::history::{Field, Point};
 use serde_json::json;
 use stage::{Behaviour, OperatorOptions};
 
@@ -35,7 +33,7 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> String {
 }
 
 fn printed(scene: &Scene) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+    let output = Command::new(workload::harness::program("kubectl-quality").unwrap())
         .args(["report", "ranker", "-o", "html", "-n", &scene.space.namespace])
         .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
         .output()

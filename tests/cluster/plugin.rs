@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use quality_officer::api::{IncidentState, QualityReport};
+use quality_api::{IncidentState, QualityReport};
 use serde_json::json;
 
 use crate::scene::{Scene, bad, good, policy};
 
 /// The plugin in the scene's namespace: whether it succeeded, and what it said.
 pub fn quality(scene: &Scene, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+    let output = Command::new(workload::harness::program("kubectl-quality").unwrap())
         .args(arguments)
         .args(["-n", &scene.space.namespace])
         .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
@@ -101,7 +101,11 @@ fn completes(scene: &Scene, incident: &str) {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let (folder, endpoints) = (scene.space.folder().join("path"), &scene.space.endpoints);
     std::fs::create_dir_all(&folder).unwrap();
-    symlink(env!("CARGO_BIN_EXE_kubectl-quality"), folder.join("kubectl-quality")).unwrap();
+    symlink(
+        workload::harness::program("kubectl-quality").unwrap(),
+        folder.join("kubectl-quality"),
+    )
+    .unwrap();
     let script = folder.join("kubectl_complete-quality");
     std::fs::write(&script, said(scene, &["completion", "kubectl"])).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -171,7 +175,7 @@ async fn a_question_that_cannot_be_answered_says_why_and_what_to_do() {
     scene.space.kubectl(&["create", "serviceaccount", "visitor"]).unwrap();
     let (folder, namespace) = (scene.space.folder(), &scene.space.namespace);
     let visitor = stage::install::account_kubeconfig(&scene.space.endpoints, &folder, namespace, "visitor").unwrap();
-    let paused = Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+    let paused = Command::new(workload::harness::program("kubectl-quality").unwrap())
         .args(["pause", "ranker", "-n", namespace])
         .env("KUBECONFIG", visitor)
         .output()

@@ -2,10 +2,8 @@
 //! slow goes back, and what is not the server's own failure counts as none.
 
 use futures::future::join_all;
-use quality_officer::{
-    api::{IncidentState, QualityReport},
-    core::incident::Trigger,
-};
+use quality_api::{IncidentState, QualityReport};
+use quality_core::incident::Trigger;
 use serde_json::json;
 use stage::{Behaviour, Layout};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use quality_officer::api::{IncidentState, QualityIncident, conditions};
+use quality_api::{IncidentState, QualityIncident, conditions};
 use serde_json::json;
 use stage::{OperatorOptions, Space};
 

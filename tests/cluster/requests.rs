@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use futures::future::join_all;
 use jiff::Timestamp;
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, REQUEST_ANNOTATION, Trigger};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, REQUEST_ANNOTATION, Trigger};
 use serde_json::json;
 use stage::{Behaviour, script};
 

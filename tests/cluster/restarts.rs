@@ -11,7 +11,7 @@ use std::{
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, conditions};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, conditions};
 use serde_json::json;
 use stage::{Behaviour, OperatorOptions};
 

@@ -1,9 +1,7 @@
 //! A breach is rolled back to the checkpoint's digest: once, with one incident, and told.
 
-use quality_officer::{
-    api::{IncidentState, QualityIncident, Trigger},
-    core::slo::Health,
-};
+use quality_api::{IncidentState, QualityIncident, Trigger};
+use quality_core::slo::Health;
 use stage::Behaviour;
 
 use crate::scene::{Scene, bad, good, policy, state_of};

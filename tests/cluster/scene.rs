@@ -7,13 +7,11 @@ use std::{
 
 use bed::Endpoints;
 use kube::api::{Patch, PatchParams};
-use quality_officer::{
-    api::{
-        APPROVE_ANNOTATION, BREAK_GLASS_ANNOTATION, FIXES_ANNOTATION, IncidentState, QualityIncident, QualityPolicy,
-        QualityReport, RollbackCheckpoint,
-    },
-    core::incident::ContainerImage,
+use quality_api::{
+    APPROVE_ANNOTATION, BREAK_GLASS_ANNOTATION, FIXES_ANNOTATION, IncidentState, QualityIncident, QualityPolicy,
+    QualityReport, RollbackCheckpoint,
 };
+use quality_core::incident::ContainerImage;
 use serde_json::{Value, json};
 use stage::{Behaviour, Operator, OperatorOptions, Service, Space, script};
 use tokio::sync::OnceCell;
@@ -372,5 +370,5 @@ pub fn state_of(incident: &QualityIncident) -> IncidentState {
 }
 
 pub fn is_ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
-    quality_officer::api::conditions::is_true(conditions, "Ready")
+    quality_api::conditions::is_true(conditions, "Ready")
 }

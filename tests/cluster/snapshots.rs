@@ -11,9 +11,7 @@ use std::{
 
 use axum::http::Method;
 use futures::future::join_all;
-use quality_officer::api::{
-    IncidentState, QualityIncident, QualityReport, QualityReportSnapshot, SnapshotOf, conditions,
-};
+use quality_api::{IncidentState, QualityIncident, QualityReport, QualityReportSnapshot, SnapshotOf, conditions};
 use serde_json::json;
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ResourceQuota;
-use quality_officer::api::RollbackCheckpoint;
+use quality_api::RollbackCheckpoint;
 use serde_json::json;
 use stage::{Space, StageError};
 

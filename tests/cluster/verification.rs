@@ -9,7 +9,7 @@ use bed::{
     registry::{Access, Image, PASSWORD, USER},
 };
 use jiff::Timestamp;
-use quality_officer::api::{IncidentState, RollbackCheckpoint, RollbackCheckpointStatus};
+use quality_api::{IncidentState, RollbackCheckpoint, RollbackCheckpointStatus};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions};
 

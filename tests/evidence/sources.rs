@@ -1,10 +1,8 @@
 //! Where runs are: a tracking server's proxy, an object store, a folder; and runs that are no evidence.
 
 use bed::{Mlflow, S3, mlflow::Artifacts};
-use quality_officer::{
-    check::{Request, check},
-    core::slo::Health,
-};
+use quality_core::slo::Health;
+use quality_officer::check::{Request, check};
 use serde_json::json;
 use stage::Tracking;
 

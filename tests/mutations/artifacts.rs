@@ -5,17 +5,13 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use quality_officer::{
-    core::{
-        policy::{Objectives, Performance},
-        quality::{Quality, evidence::*, judge, trace::Attribution},
-        stats::Estimate,
-    },
-    evidence::{
-        flame_graph,
-        formats::{self, FormatError, checkpoint_registry},
-    },
+use quality_core::{
+    policy::{Objectives, Performance},
+    quality::{Quality, evidence::*, judge, trace::Attribution},
 };
+use quality_render::flame_graph;
+use quality_sources::formats::{self, FormatError, checkpoint_registry};
+use quality_stats::Estimate;
 
 use crate::{
     harness::{count, example, is_time, survives, within},

@@ -4,18 +4,16 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quality_officer::{
-    api::{Preset, QualityPolicySpec, WhenAbsent},
-    core::{
-        judge::{Analysis, DesignEffects, State, TriggerVerdict, Verdict},
-        sample::{Coverage, Differ, Metric, Unknown},
-    },
-    evidence::{
-        answer,
-        presets::{Ask, MetricSet},
-        table::Table,
-    },
-    validate,
+use quality_api::{Preset, QualityPolicySpec, WhenAbsent};
+use quality_core::{
+    judge::{Analysis, DesignEffects, State, TriggerVerdict, Verdict},
+    sample::{Coverage, Differ, Metric, Unknown},
+};
+use quality_officer::validate;
+use quality_sources::{
+    answer,
+    presets::{Ask, MetricSet},
+    table::Table,
 };
 use serde_json::{Value, json};
 
@@ -170,7 +168,7 @@ fn answers_of_the_query_api_survive() {
                     warnings: false,
                 }) => Ok(rows),
                 Ok(_) => Err("it says that it failed".to_owned()),
-                Err(error) => Err(quality_officer::core::format::plain(&error.to_string(), 200)),
+                Err(error) => Err(quality_core::format::plain(&error.to_string(), 200)),
             }
         },
         |rows| within("rows", rows as f64, 0.0, 1e6),

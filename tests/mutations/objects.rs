@@ -3,13 +3,14 @@
 
 use std::fmt::Debug;
 
-use quality_officer::{
-    api::{QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint},
-    core::format,
-    exports, page,
-    plugin::print,
-    transfer, validate,
+use kubectl_quality::print;
+use quality_api::{
+    QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
+use quality_core::format;
+use quality_officer::validate;
+use quality_render::transfer;
+use quality_render::{exports, page};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 

@@ -14,16 +14,13 @@ use axum::{
     response::Response,
 };
 use proptest::{prelude::*, sample::Index};
-use quality_officer::{
-    client,
-    config::{MlflowSource, RegistrySettings},
-    evidence::{
-        formats::sha256,
-        load::Place,
-        mlflow::Mlflow,
-        oci_registry::{Reference, Registry},
-        run::RunId,
-    },
+use quality_sources::{
+    formats::sha256,
+    load::Place,
+    mlflow::Mlflow,
+    oci_registry::{Reference, Registry},
+    run::RunId,
+    settings::{MlflowSource, RegistrySettings},
 };
 use serde_json::json;
 
@@ -47,7 +44,7 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
 
 impl Server {
     async fn start() -> (Self, String) {
-        client::install_crypto();
+        quality_sources::tls::install_crypto();
         let server = Self::default();
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

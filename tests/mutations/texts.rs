@@ -1,11 +1,9 @@
 //! Short texts: the configuration file, schedules, values of a spec, requests of a person, references of images.
 
-use quality_officer::{
-    api::{Decimal, Percent, Rate, Span},
-    config::Config,
-    core::{drill::schedule::Schedule, plan::Request, quarantine::Release},
-    evidence::{answer, oci_registry::Reference, run::RunId},
-};
+use quality_api::{Decimal, Percent, Rate, Span};
+use quality_core::{drill::schedule::Schedule, plan::Request, quarantine::Release};
+use quality_officer::config::Config;
+use quality_sources::{answer, oci_registry::Reference, run::RunId};
 
 use crate::{
     harness::{example, is_time, survives, within},
@@ -38,7 +36,7 @@ fn configurations_survive() {
             for timeout in config
                 .mlflow_sources
                 .values()
-                .map(quality_officer::config::MlflowSource::timeout)
+                .map(quality_sources::settings::MlflowSource::timeout)
                 .chain(
                     config
                         .receivers
@@ -49,7 +47,7 @@ fn configurations_survive() {
                     config
                         .registries
                         .values()
-                        .map(quality_officer::config::RegistrySettings::timeout),
+                        .map(quality_sources::settings::RegistrySettings::timeout),
                 )
             {
                 within("a timeout", timeout.as_secs_f64(), 0.1, 60.0);

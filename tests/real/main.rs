@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bed::Endpoints;
-use quality_officer::api::{DrillState, IncidentState, QualityIncident, RecoveryDrill, RollbackCheckpoint, Trigger};
+use quality_api::{DrillState, IncidentState, QualityIncident, RecoveryDrill, RollbackCheckpoint, Trigger};
 use stage::{Node, Operator, OperatorOptions, Space};
 use tokio::sync::OnceCell;
 use workload::{Load, load::summary::Summary};
@@ -50,10 +50,7 @@ impl Scene {
             _node: node,
         };
         let ready = |checkpoint: &RollbackCheckpoint| {
-            quality_officer::api::conditions::is_true(
-                &checkpoint.status.clone().unwrap_or_default().conditions,
-                "Ready",
-            )
+            quality_api::conditions::is_true(&checkpoint.status.clone().unwrap_or_default().conditions, "Ready")
         };
         let registered = scene
             .space

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bed::registry::{Access, Registry};
-use quality_officer::{
-    config::RegistrySettings,
-    evidence::oci_registry::{Reference, Registry as Client},
+use quality_sources::{
+    oci_registry::{Reference, Registry as Client},
+    settings::RegistrySettings,
 };
 use serde_json::Value;
 
@@ -22,7 +22,10 @@ fn assemble(folder: &Path, architectures: &[&str], name: &str) -> (String, PathB
     let mut command = Command::new(tools::project().join("scripts/image"));
     for architecture in architectures {
         // Any program will do.
-        let program = format!("{architecture}={}", env!("CARGO_BIN_EXE_crdgen"));
+        let program = format!(
+            "{architecture}={}",
+            workload::harness::program("crdgen").unwrap().display()
+        );
         command.args(["--program", &program]);
     }
     command.arg("--authorities").arg(&text).arg("--notices").arg(&text);
@@ -75,7 +78,7 @@ fn a_registry_takes_the_image_and_the_operator_finds_it_whole_for_each_processor
 
     let image = format!("{}/quality-officer@{digest}", registry.address());
     let check = |platform: &str| {
-        quality_officer::client::install_crypto();
+        quality_sources::tls::install_crypto();
         let settings = RegistrySettings {
             url: Some(registry.url()),
             platform: Some(platform.to_owned()),

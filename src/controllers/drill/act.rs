@@ -10,31 +10,29 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use crate::{
-    api::{
-        CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill, RecoveryDrillStatus,
-        RunningImage, view::time,
+use crate::controllers::{
+    build::holds_back,
+    context::{CallError, Context, Written, call, post},
+    drill::{
+        build::{self, Mark, Undo, fault_images, identity, rollback_mark},
+        gather::{Gathered, mark},
+        load::{Loaded, loaded},
+        record,
+        undo::{change, delete_shadow, restore},
     },
-    controllers::{
-        build::holds_back,
-        context::{CallError, Context, Written, call, post},
-        drill::{
-            build::{self, Mark, Undo, fault_images, identity, rollback_mark},
-            gather::{Gathered, mark},
-            load::{Loaded, loaded},
-            record,
-            undo::{change, delete_shadow, restore},
-        },
-        events::{Told, tell},
-        gather::of_namespace,
-        readiness::{Tested, record_test},
-        release,
-        rollback::{Breached, NotRolledBack, roll_back},
-    },
-    core::{
-        drill::{DrillResult, DrillState, Outcome, Step, judge},
-        format,
-    },
+    events::{Told, tell},
+    gather::of_namespace,
+    readiness::{Tested, record_test},
+    release,
+    rollback::{Breached, NotRolledBack, roll_back},
+};
+use quality_api::{
+    CheckpointIntent, DrillFault, DrillIntent, DrillMode, QualityIncident, RecoveryDrill, RecoveryDrillStatus,
+    RunningImage, view::time,
+};
+use quality_core::{
+    drill::{DrillResult, DrillState, Outcome, Step, judge},
+    format,
 };
 
 /// What is needed to carry a step out.

@@ -12,13 +12,11 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    api::{
-        CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION,
-        names::{hash, label},
-    },
-    core::drill::fault_image,
+use quality_api::{
+    CheckpointIntent, DRILL_LABEL, DrillIntent, ObjectIdentity, RecoveryDrill, RunningImage, SHADOW_ANNOTATION,
+    names::{hash, label},
 };
+use quality_core::drill::fault_image;
 
 /// What is written on a Deployment together with the fault: whose it is and when it began. Anybody may write an
 /// annotation, so nothing is put back on its word: what was there before is in the drill's status.
@@ -218,7 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::incident::ContainerImage;
+    use quality_core::incident::ContainerImage;
 
     fn drill() -> RecoveryDrill {
         let object = json!({

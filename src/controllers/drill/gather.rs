@@ -11,10 +11,6 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::{
-        DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityPolicy, ROLLBACK_ANNOTATION, RecoveryDrill,
-        view::quarantine,
-    },
     controllers::{
         build::{candidate, holds_back},
         checkpoints,
@@ -27,14 +23,18 @@ use crate::{
         gather::{of_namespace, owned, rivals},
         release,
     },
-    core::{
-        drill::{DrillState, Limits, Obstacle, Seen, Subject, Worn},
-        incident::ContainerImage,
-        plan::Candidate,
-        policy::Policy,
-        quarantine::Quarantined,
-    },
     validate,
+};
+use quality_api::{
+    DRILL_ANNOTATION, DrillIntent, DrillMode, ENVIRONMENT_LABEL, QualityPolicy, ROLLBACK_ANNOTATION, RecoveryDrill,
+    view::quarantine,
+};
+use quality_core::{
+    drill::{DrillState, Limits, Obstacle, Seen, Subject, Worn},
+    incident::ContainerImage,
+    plan::Candidate,
+    policy::Policy,
+    quarantine::Quarantined,
 };
 
 /// A policy's objectives where the policy is gone: only how long is waited for a clean-up depends on them then.

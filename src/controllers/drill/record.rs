@@ -4,15 +4,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::{
-    api::{
-        DrillOutcome, DrillStep, RecoveryDrill, RecoveryDrillStatus,
-        conditions::{self, Status},
-    },
-    core::{
-        drill::{Drill, DrillState, Obstacle, Outcome},
-        report::Rehearsal,
-    },
+use quality_api::{
+    DrillOutcome, DrillStep, RecoveryDrill, RecoveryDrillStatus,
+    conditions::{self, Status},
+};
+use quality_core::{
+    drill::{Drill, DrillState, Obstacle, Outcome},
+    report::Rehearsal,
 };
 
 /// The steps that are kept.
@@ -159,7 +157,7 @@ mod tests {
     fn words_of_any_length_are_cut() {
         let mut status = RecoveryDrillStatus::default();
         let outcome = Outcome {
-            result: crate::core::drill::DrillResult::Aborted,
+            result: quality_core::drill::DrillResult::Aborted,
             reason: "PodsRefused".into(),
             message: "é".repeat(100_000),
         };

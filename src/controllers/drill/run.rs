@@ -15,18 +15,16 @@ use kube::{
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    controllers::{
-        context::Context,
-        drill::{
-            DrillObject, Drills, on_error, reconcile,
-            record::state_of,
-            sweep::{UnderWay, sweep},
-        },
-        rewatch::Soon,
+use crate::controllers::{
+    context::Context,
+    drill::{
+        DrillObject, Drills, on_error, reconcile,
+        record::state_of,
+        sweep::{UnderWay, sweep},
     },
-    core::drill::DrillState,
+    rewatch::Soon,
 };
+use quality_core::drill::DrillState;
 
 /// How many drills are reconciled at the same time.
 const CONCURRENCY: u16 = 8;

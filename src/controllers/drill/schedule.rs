@@ -13,24 +13,22 @@ use kube::{
     core::ObjectMeta,
 };
 
-use crate::{
-    api::{
-        DrillDue, DrillSchedule, LocalReference, POLICY_LABEL, QualityPolicy, RecoveryDrill, RecoveryDrillSpec,
-        conditions::Status,
-        names::{hash, label},
-        view::time,
+use crate::controllers::{
+    context::{CallError, Context, Stores, call, post},
+    drill::record,
+};
+use quality_api::{
+    DrillDue, DrillSchedule, LocalReference, POLICY_LABEL, QualityPolicy, RecoveryDrill, RecoveryDrillSpec,
+    conditions::Status,
+    names::{hash, label},
+    view::time,
+};
+use quality_core::{
+    drill::{
+        DrillState,
+        schedule::{Schedule, ScheduleError},
     },
-    controllers::{
-        context::{CallError, Context, Stores, call, post},
-        drill::record,
-    },
-    core::{
-        drill::{
-            DrillState,
-            schedule::{Schedule, ScheduleError},
-        },
-        report::Rehearsal,
-    },
+    report::Rehearsal,
 };
 
 /// On a drill that the schedule asked for: the instant.

@@ -14,21 +14,19 @@ use std::{
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt};
 
-use crate::{
-    api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, QualityPolicy, RecoveryDrill, view::quarantine},
-    controllers::{
-        context::{CallError, Context, call},
-        drill::{
-            DrillObject,
-            build::{Mark, Undo, restoration, wears_fault},
-            record::state_of,
-            undo::{delete_shadow, restore},
-        },
-        events::{Told, tell, tell_deployment},
-        release,
+use crate::controllers::{
+    context::{CallError, Context, call},
+    drill::{
+        DrillObject,
+        build::{Mark, Undo, restoration, wears_fault},
+        record::state_of,
+        undo::{delete_shadow, restore},
     },
-    core::{drill::DrillState, quarantine},
+    events::{Told, tell, tell_deployment},
+    release,
 };
+use quality_api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, QualityPolicy, RecoveryDrill, view::quarantine};
+use quality_core::{drill::DrillState, quarantine};
 
 const OFTEN: Duration = Duration::from_secs(5);
 

@@ -8,15 +8,13 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    api::{DRILL_ANNOTATION, FIELD_MANAGER, RecoveryDrill},
-    controllers::{
-        context::{CallError, Context, call},
-        drill::build::{Mark, Undo, restoration},
-        release,
-        rollback::template_patch,
-    },
+use crate::controllers::{
+    context::{CallError, Context, call},
+    drill::build::{Mark, Undo, restoration},
+    release,
+    rollback::template_patch,
 };
+use quality_api::{DRILL_ANNOTATION, FIELD_MANAGER, RecoveryDrill};
 
 /// Changes images and the mark of a Deployment, if nobody wrote since it was read.
 pub async fn change(

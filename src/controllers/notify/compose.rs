@@ -3,14 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use crate::{
-    api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill},
-    core::{
-        format::UNKNOWN,
-        notice::{
-            IncidentFacts, Kind,
-            story::{self, Drill, Incident, Message, Place, RollbackPath},
-        },
+use quality_api::{QualityIncident, QualityPolicy, QualityPolicyStatus, RecoveryDrill};
+use quality_core::{
+    format::UNKNOWN,
+    notice::{
+        IncidentFacts, Kind,
+        story::{self, Drill, Incident, Message, Place, RollbackPath},
     },
 };
 
@@ -33,7 +31,7 @@ pub fn facts(incident: &QualityIncident) -> IncidentFacts {
     let status = incident.status.as_ref();
     IncidentFacts {
         state: status.map(|status| status.state).unwrap_or_default(),
-        requested: incident.spec.trigger == crate::core::incident::Trigger::Requested,
+        requested: incident.spec.trigger == quality_core::incident::Trigger::Requested,
         opened: seconds(incident.creation_timestamp().as_ref()).unwrap_or(0),
         rolled_back: status.is_some_and(|status| status.patched_at.is_some()),
         escalated: escalated(incident).is_some(),

@@ -10,11 +10,9 @@ use super::{
     compose::{self, Teller},
     desk::Wanted,
 };
-use crate::{
-    api::{Delivery, QualityPolicy, QualityPolicyStatus, RiskDelivery},
-    controllers::context::Context,
-    core::notice::{self, Kind, Route, Told, format, story::Message},
-};
+use crate::controllers::context::Context;
+use quality_api::{Delivery, QualityPolicy, QualityPolicyStatus, RiskDelivery};
+use quality_core::notice::{self, Kind, Route, Told, format, story::Message};
 
 /// What a message is about, for the record of its delivery: which of the gathered incidents or drills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

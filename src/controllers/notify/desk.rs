@@ -14,9 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::send::{SendError, Sender};
 use crate::{
     config::{Config, ReceiverSettings, ReceiverType},
-    core::notice::story::Message,
     meters::{DeliveryLabels, FailureLabels, Meters},
 };
+use quality_core::notice::story::Message;
 
 /// The first pause after a failure; it doubles.
 const AGAIN: Duration = Duration::from_secs(1);

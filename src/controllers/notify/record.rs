@@ -8,15 +8,13 @@ use super::{
     deliver::{About, Delivered},
     desk::Health,
 };
-use crate::{
-    api::{
-        Delivery, QualityPolicy, QualityPolicyStatus, ReceiverStatus, RiskDelivery,
-        conditions::{self, Status},
-        view,
-    },
-    controllers::context::{CallError, Context},
-    core::notice::{Kind, Route},
+use crate::controllers::context::{CallError, Context};
+use quality_api::{
+    Delivery, QualityPolicy, QualityPolicyStatus, ReceiverStatus, RiskDelivery,
+    conditions::{self, Status},
+    view,
 };
+use quality_core::notice::{Kind, Route};
 
 /// The records of one object that are kept.
 const MOST_RECORDS: usize = 64;

@@ -5,11 +5,9 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 use serde_json::Value;
 
-use crate::{
-    config::{ReceiverSettings, ReceiverType},
-    core::notice::{format, story::Message},
-    evidence::http::{self, Access, Answered, HttpError, Patience, Way},
-};
+use crate::config::{ReceiverSettings, ReceiverType};
+use quality_core::notice::{format, story::Message};
+use quality_sources::http::{self, Access, Answered, HttpError, Patience, Way};
 
 /// Why a message was not taken. Holds nothing that the receiver sent, and no URL.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::QualityPolicySpec;
+use quality_api::QualityPolicySpec;
 
 const NOW: i64 = 1_800_000_000;
 

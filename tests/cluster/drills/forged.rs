@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use quality_officer::api::{DRILL_ANNOTATION, DrillMode};
+use quality_api::{DRILL_ANNOTATION, DrillMode};
 use serde_json::json;
 use stage::Space;
 

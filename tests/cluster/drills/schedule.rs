@@ -11,7 +11,7 @@ use std::{
 
 use axum::http::Method;
 use kube::ResourceExt;
-use quality_officer::api::{DrillState, RecoveryDrill};
+use quality_api::{DrillState, RecoveryDrill};
 use serde_json::json;
 
 use crate::{
@@ -87,7 +87,7 @@ async fn a_schedule_that_never_fires_or_an_unknown_zone_is_told_and_nothing_else
     let policy = scene.condition("DrillScheduled", "Scheduled").await;
     assert!(policy.status.unwrap().drill.unwrap().next.is_some());
     scene.edit(&json!({"drill": null}));
-    let gone = |policy: &quality_officer::api::QualityPolicy| {
+    let gone = |policy: &quality_api::QualityPolicy| {
         let status = policy.status.clone().unwrap_or_default();
         status.drill.is_none()
             && status

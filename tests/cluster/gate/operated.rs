@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quality_officer::api::{GateState, IncidentState, QualityIncident, QualityPolicy};
+use quality_api::{GateState, IncidentState, QualityIncident, QualityPolicy};
 use serde_json::{Value, json};
 use stage::{Behaviour, Space, StageError};
 
@@ -51,7 +51,7 @@ async fn events_with(scene: &Scene, reason: &str) -> Vec<String> {
 }
 
 fn plugin(scene: &Scene, arguments: &[&str]) -> (bool, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-quality"))
+    let output = std::process::Command::new(workload::harness::program("kubectl-quality").unwrap())
         .args(arguments)
         .args(["-n", &scene.space.namespace])
         .env("KUBECONFIG", &scene.space.endpoints.kubeconfig)
@@ -61,7 +61,7 @@ fn plugin(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-async fn status(scene: &Scene) -> quality_officer::api::QualityPolicyStatus {
+async fn status(scene: &Scene) -> quality_api::QualityPolicyStatus {
     let policy = scene.space.api::<QualityPolicy>().get("ranker").await.unwrap();
     policy.status.unwrap()
 }

@@ -1,7 +1,7 @@
 //! A registered release is let in while the gate is closed, also where only its flags differ from what runs.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use quality_officer::api::{GateState, IncidentState, RollbackCheckpoint};
+use quality_api::{GateState, IncidentState, RollbackCheckpoint};
 use serde_json::json;
 use stage::{Behaviour, script};
 

@@ -14,7 +14,7 @@ use axum::{
     serve::Listener,
 };
 use bed::certificates::Authority;
-use quality_officer::client::install_crypto;
+use quality_sources::tls::install_crypto;
 use serde_json::Value;
 use stage::Space;
 use tokio::{

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::http::{StatusCode, header};
 use bed::certificates::Authority;
 use k8s_openapi::api::core::v1::Event;
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy, QualityReport};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy, QualityReport};
 use serde_json::json;
 
 use super::{

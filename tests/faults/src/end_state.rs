@@ -14,7 +14,7 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
 };
-use quality_officer::api::{
+use quality_api::{
     IncidentState, QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, ROLLBACK_ANNOTATION,
     RecoveryDrill, RollbackCheckpoint,
 };

@@ -13,7 +13,7 @@ use kube::{
     ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
-use quality_officer::api::{QualityPolicy, RollbackCheckpoint, conditions};
+use quality_api::{QualityPolicy, RollbackCheckpoint, conditions};
 use serde_json::{Value, json};
 use stage::{Behaviour, OperatorOptions, Service, Space, StageError};
 

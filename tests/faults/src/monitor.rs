@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use quality_officer::api::{DRILL_ANNOTATION, ROLLBACK_ANNOTATION};
+use quality_api::{DRILL_ANNOTATION, ROLLBACK_ANNOTATION};
 use serde_json::Value;
 use stage::proxy::Call;
 

@@ -209,7 +209,7 @@ fn unlink_own(debug: &Path) -> Result<(), StageError> {
         for entry in std::fs::read_dir(debug.join(part)).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let name = entry.file_name().to_string_lossy().replace('_', "-");
-            if !name.trim_start_matches("lib").starts_with("quality-officer-") {
+            if !name.trim_start_matches("lib").starts_with("quality-") {
                 continue;
             }
             let path = entry.path();

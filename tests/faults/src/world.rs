@@ -10,7 +10,7 @@ use std::{
 use bed::Endpoints;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{BREAK_GLASS_ANNOTATION, QualityIncident, RollbackCheckpoint, conditions};
+use quality_api::{BREAK_GLASS_ANNOTATION, QualityIncident, RollbackCheckpoint, conditions};
 use serde_json::{Value, json};
 use stage::{Behaviour, Operator, OperatorOptions, Service, Space, StageError, proxy::Proxy, script};
 
@@ -233,7 +233,7 @@ impl World {
     /// Waits until the policy says that all is well.
     pub async fn objectives_met(&self) -> Result<(), StageError> {
         let what = "the policy says that its objectives are met";
-        let met = |policy: &quality_officer::api::QualityPolicy| {
+        let met = |policy: &quality_api::QualityPolicy| {
             let status = policy.status.as_ref();
             status.is_some_and(|status| conditions::is_true(&status.conditions, "SLOsMet"))
         };

@@ -155,7 +155,7 @@ impl Proxy {
     }
 
     async fn with(upstream: &str, client: reqwest::ClientBuilder) -> Result<Self, StageError> {
-        quality_officer::client::install_crypto();
+        quality_sources::tls::install_crypto();
         let client = client.no_proxy().redirect(reqwest::redirect::Policy::none());
         // Many proxies stand before one server.
         let client = client

@@ -36,7 +36,7 @@ pub struct Space {
 impl Space {
     /// Makes the namespace.
     pub async fn new(endpoints: &Endpoints, namespace: &str) -> Result<Self, StageError> {
-        quality_officer::client::install_crypto();
+        quality_sources::tls::install_crypto();
         let unusable = |error: &dyn std::fmt::Display| StageError::Unexpected(format!("the bed's kubeconfig: {error}"));
         let kubeconfig = Kubeconfig::read_from(&endpoints.kubeconfig).map_err(|error| unusable(&error))?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())

@@ -23,7 +23,7 @@ pub struct Begun {
 impl Tracking {
     /// The server at `url`.
     pub fn at(url: &str) -> Result<Self, StageError> {
-        quality_officer::client::install_crypto();
+        quality_sources::tls::install_crypto();
         let client = Client::builder().no_proxy().build();
         Ok(Self {
             url: url.to_owned(),

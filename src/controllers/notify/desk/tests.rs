@@ -1,11 +1,9 @@
 use super::*;
-use crate::{
-    core::notice::{
-        Kind,
-        story::{self, Place, RollbackPath},
-    },
-    evidence::http::{Answered, HttpError},
+use quality_core::notice::{
+    Kind,
+    story::{self, Place, RollbackPath},
 };
+use quality_sources::http::{Answered, HttpError};
 
 fn message(began: i64) -> Message {
     let way = RollbackPath {

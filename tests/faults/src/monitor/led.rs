@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quality_officer::core::lease::Terms;
+use quality_core::lease::Terms;
 use serde_json::Value;
 use stage::proxy::Call;
 

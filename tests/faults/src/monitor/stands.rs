@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quality_officer::api::ROLLBACK_ANNOTATION;
+use quality_api::ROLLBACK_ANNOTATION;
 use serde_json::Value;
 use stage::proxy::Call;
 

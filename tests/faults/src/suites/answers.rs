@@ -17,7 +17,7 @@ use std::{
 
 use bed::Endpoints;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use quality_officer::api::QualityPolicy;
+use quality_api::QualityPolicy;
 use serde_json::json;
 use stage::{
     StageError,

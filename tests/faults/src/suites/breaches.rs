@@ -9,7 +9,7 @@ use std::{
 
 use axum::http::StatusCode;
 use bed::Endpoints;
-use quality_officer::api::{IncidentState, QualityIncident, ROLLBACK_ANNOTATION};
+use quality_api::{IncidentState, QualityIncident, ROLLBACK_ANNOTATION};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bed::Endpoints;
-use quality_officer::api::{QualityPolicy, RollbackCheckpoint};
+use quality_api::{QualityPolicy, RollbackCheckpoint};
 use serde_json::{Value, json};
 use stage::{
     StageError,
@@ -166,7 +166,7 @@ async fn from_incident(
     let mut world = World::guarded(endpoints, namespace, Setup::default()).await?;
     oracle.scenario.begin(&world).await?;
     let within = Duration::from_secs(90);
-    let opened = |all: &[quality_officer::api::QualityIncident]| !all.is_empty();
+    let opened = |all: &[quality_api::QualityIncident]| !all.is_empty();
     world.space.wait_all("an incident is opened", within, opened).await?;
     world.first().metrics.rule(off(offset));
     let mut cleared = Instant::now();
@@ -179,7 +179,7 @@ async fn from_incident(
         let recovered = world.incidents().await?.into_iter().any(|incident| {
             incident
                 .status
-                .is_some_and(|status| status.state == quality_officer::api::IncidentState::Recovered)
+                .is_some_and(|status| status.state == quality_api::IncidentState::Recovered)
         });
         if recovered {
             broken.push(Broken::new(Promise::SoundData, "a recovery was seen on stale data"));

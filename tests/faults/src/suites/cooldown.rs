@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bed::Endpoints;
-use quality_officer::api::{IncidentState, QualityIncident};
+use quality_api::{IncidentState, QualityIncident};
 use stage::{Behaviour, StageError};
 
 use crate::{

@@ -10,10 +10,8 @@ use std::{
 };
 
 use bed::Endpoints;
-use quality_officer::{
-    api::{IncidentState, QualityIncident},
-    core::lease::Terms,
-};
+use quality_api::{IncidentState, QualityIncident};
+use quality_core::lease::Terms;
 use serde_json::json;
 use stage::{
     StageError,

@@ -12,7 +12,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{api::apps::v1::ReplicaSet, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::ResourceExt;
-use quality_officer::api::{IncidentState, QualityIncident};
+use quality_api::{IncidentState, QualityIncident};
 use serde_json::Value;
 use stage::{
     Behaviour, StageError,

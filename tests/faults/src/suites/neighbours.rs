@@ -12,7 +12,7 @@ use std::{
 use bed::Endpoints;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Event};
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{IncidentState, QualityIncident, RollbackCheckpoint};
+use quality_api::{IncidentState, QualityIncident, RollbackCheckpoint};
 use serde_json::{Value, json};
 use stage::{Space, StageError};
 

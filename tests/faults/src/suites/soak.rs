@@ -121,12 +121,7 @@ async fn soaked(
     if fleet.replica.operator().id() != id || fleet.replica.operator().get("/readyz").is_none() {
         breaks(Promise::Contained, "the operator ended".to_owned());
     }
-    if !fleet
-        .space
-        .all::<quality_officer::api::QualityIncident>()
-        .await?
-        .is_empty()
-    {
+    if !fleet.space.all::<quality_api::QualityIncident>().await?.is_empty() {
         breaks(
             Promise::SoundData,
             "there is an incident, and nothing was wrong".to_owned(),

@@ -7,7 +7,7 @@ use bed::Endpoints;
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use quality_officer::api::{BREAK_GLASS_ANNOTATION, RollbackCheckpoint};
+use quality_api::{BREAK_GLASS_ANNOTATION, RollbackCheckpoint};
 use serde_json::{Value, json};
 use stage::{Behaviour, Space, StageError, proxy::Watches, script};
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bed::Endpoints;
-use quality_officer::api::{ENVIRONMENT_LABEL, IncidentState, QualityIncident, RecoveryDrill};
+use quality_api::{ENVIRONMENT_LABEL, IncidentState, QualityIncident, RecoveryDrill};
 use serde_json::{Value, json};
 use stage::{
     Behaviour, StageError,

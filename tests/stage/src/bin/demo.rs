@@ -9,7 +9,7 @@ use std::{
 };
 
 use bed::{Endpoints, Mlflow};
-use quality_officer::api::{
+use quality_api::{
     IncidentState, QualityIncident, QualityPolicy, QualityReport, RUN_ANNOTATION, RecoveryDrill, RollbackCheckpoint,
     Trigger,
 };
@@ -154,7 +154,7 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
             |all: &[RollbackCheckpoint]| {
                 all.iter().any(|checkpoint| {
                     let conditions = checkpoint.status.clone().unwrap_or_default().conditions;
-                    quality_officer::api::conditions::is_true(&conditions, "Ready")
+                    quality_api::conditions::is_true(&conditions, "Ready")
                 })
             },
         )
@@ -169,7 +169,7 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
             "the report is HEALTHY",
             "ranker",
             Duration::from_secs(60),
-            |report: &quality_officer::api::QualityReport| {
+            |report: &quality_api::QualityReport| {
                 report
                     .status
                     .as_ref()
@@ -227,7 +227,7 @@ async fn story(tell: &Tell, space: &Space) -> Result<(), StageError> {
             "the report is HEALTHY again",
             "ranker",
             Duration::from_secs(60),
-            |report: &quality_officer::api::QualityReport| {
+            |report: &quality_api::QualityReport| {
                 report.status.as_ref().is_some_and(|status| status.verdict == "HEALTHY")
             },
         )
@@ -432,5 +432,5 @@ async fn keep(endpoints: &Endpoints, operator: &Operator) {
         endpoints.prometheus,
         operator.log().display()
     );
-    quality_officer::client::stop_signal().await;
+    stage::stop_signal().await;
 }

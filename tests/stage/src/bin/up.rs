@@ -10,7 +10,6 @@ use std::{
 };
 
 use bed::{Endpoints, go_build, interrupt::Interrupt, part::HELM};
-use quality_officer::client::stop_signal;
 use stage::{Node, Space, StageError};
 use workload::images::ImageEntry;
 
@@ -46,7 +45,7 @@ async fn run() -> Result<(), StageError> {
     tell(&endpoints, &programs);
     loop {
         let load = node.load(&space, RATE)?;
-        let told_to_stop = tokio::time::timeout(LOAD, stop_signal()).await.is_ok();
+        let told_to_stop = tokio::time::timeout(LOAD, stage::stop_signal()).await.is_ok();
         drop(load);
         if told_to_stop {
             return Ok(());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bed::Endpoints;
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::api::{Patch, PatchParams};
-use quality_officer::api::{IncidentState, QualityIncident, QualityPolicy};
+use quality_api::{IncidentState, QualityIncident, QualityPolicy};
 use serde_json::{Value, json};
 use stage::{Behaviour, Proxy, StageError, Tracking, script::rolled_out};
 

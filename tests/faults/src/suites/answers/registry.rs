@@ -16,7 +16,7 @@ use bed::{
     registry::{Access, Image, digest},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use quality_officer::api::RollbackCheckpoint;
+use quality_api::RollbackCheckpoint;
 use serde_json::json;
 use stage::{
     Behaviour, Proxy, StageError,

@@ -1,0 +1,22 @@
+//! The pure core: no client, no I/O, no clock, no unseeded randomness. It decides; the operator acts.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod drill;
+pub mod format;
+pub mod gate;
+pub mod history;
+pub mod incident;
+pub mod judge;
+pub mod lease;
+pub mod notice;
+pub mod plan;
+pub mod policy;
+pub mod postmortem;
+pub mod quality;
+pub mod quarantine;
+pub mod readiness;
+pub mod report;
+pub mod retention;
+pub mod review;
+pub mod sample;
+pub mod slo;

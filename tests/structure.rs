@@ -1,0 +1,292 @@
+//! The structure of the source: which crate knows which, and that no two files import each other.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Each product crate, and which of ours it knows. Everything else is a harness crate, which no product crate may need
+/// but in a test that nothing of the harness depends on.
+const KNOWS: [(&str, &[&str]); 7] = [
+    ("quality-stats", &[]),
+    ("quality-core", &["quality-stats"]),
+    ("quality-api", &["quality-core"]),
+    ("quality-sources", &["quality-api", "quality-core", "quality-stats"]),
+    (
+        "quality-render",
+        &["quality-api", "quality-core", "quality-sources", "quality-stats"],
+    ),
+    (
+        "kubectl-quality",
+        &["quality-api", "quality-core", "quality-render", "quality-sources"],
+    ),
+    (
+        "quality-officer",
+        &[
+            "quality-api",
+            "quality-core",
+            "quality-render",
+            "quality-sources",
+            "quality-stats",
+        ],
+    ),
+];
+/// What statistics and core must not need: clients, servers, runtimes.
+const IMPURE: [&str; 8] = [
+    "axum",
+    "futures",
+    "hyper",
+    "k8s-openapi",
+    "kube",
+    "reqwest",
+    "tokio",
+    "tracing",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    let output = command
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Names of what a package needs, by kind: `None` for its code, `dev` for its tests.
+fn needs<'a>(package: &'a Value, kind: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(move |need| need["kind"].as_str() == kind)
+        .map(|need| need["name"].as_str().unwrap())
+}
+
+#[test]
+fn each_crate_knows_only_those_of_its_row() {
+    let packages = packages();
+    let ours: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| package["name"].as_str().unwrap())
+        .collect();
+    for (name, knows) in KNOWS {
+        let package = packages.iter().find(|package| package["name"] == name).unwrap();
+        let known: BTreeSet<&str> = needs(package, None).filter(|need| ours.contains(need)).collect();
+        assert_eq!(known, knows.iter().copied().collect(), "{name}");
+    }
+}
+
+#[test]
+fn statistics_and_core_need_no_client_and_no_runtime() {
+    let packages = packages();
+    for name in ["quality-stats", "quality-core"] {
+        let package = packages.iter().find(|package| package["name"] == name).unwrap();
+        for kind in [None, Some("dev"), Some("build")] {
+            let impure: Vec<&str> = needs(package, kind).filter(|need| IMPURE.contains(need)).collect();
+            assert!(impure.is_empty(), "{name} needs {impure:?}");
+        }
+    }
+}
+
+#[test]
+fn no_product_crate_is_tested_with_a_harness_that_needs_it() {
+    let packages = packages();
+    let of = |name: &str| packages.iter().find(|package| package["name"] == name);
+    for (name, _) in KNOWS {
+        let mut waiting: Vec<&str> = needs(of(name).unwrap(), Some("dev")).collect();
+        let mut reached = BTreeSet::new();
+        while let Some(next) = waiting.pop() {
+            assert_ne!(next, name, "a harness that {name} is tested with needs it");
+            if let Some(package) = of(next).filter(|_| reached.insert(next)) {
+                waiting.extend(needs(package, None));
+            }
+        }
+    }
+}
+
+/// The modules of a package by their paths, with their source.
+fn modules(source: &Path) -> BTreeMap<Vec<String>, String> {
+    fn walk(folder: &Path, at: &[String], into: &mut BTreeMap<Vec<String>, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let mut module = at.to_vec();
+            if !matches!(name.as_str(), "lib" | "main") {
+                module.push(name);
+            }
+            if path.is_dir() {
+                walk(&path, &module, into);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                into.insert(module, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(source, &[], &mut found);
+    found.retain(|module, _| !module.iter().any(|part| part.contains("tests")));
+    found
+}
+
+/// The paths of a `use` tree: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(tree: &str, before: &[String], into: &mut Vec<Vec<String>>) {
+    let (head, body) = tree
+        .split_once('{')
+        .map_or((tree, None), |(head, body)| (head, Some(body)));
+    let mut path = before.to_vec();
+    let parts = head
+        .split("::")
+        .map(|part| part.split(" as ").next().unwrap_or(part).trim());
+    path.extend(parts.filter(|part| !part.is_empty()).map(str::to_owned));
+    let Some(body) = body else {
+        into.push(path);
+        return;
+    };
+    let (mut depth, mut from) = (0_u32, 0);
+    let body = &body[..body.rfind('}').unwrap_or(body.len())];
+    for (at, c) in body.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                paths(&body[from..at], &path, into);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !body[from..].trim().is_empty() {
+        paths(&body[from..], &path, into);
+    }
+}
+
+/// What a module imports of its own package, by the modules' paths.
+fn imports(module: &[String], source: &str, known: &BTreeMap<Vec<String>, String>) -> BTreeSet<Vec<String>> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or(source);
+    let mut found = Vec::new();
+    for (index, _) in code.match_indices("use ") {
+        let begins = code[..index].lines().last().unwrap_or_default().trim_start();
+        if matches!(begins, "" | "pub " | "pub(crate) " | "pub(super) ") {
+            let tree = code[index + 4..].split(';').next().unwrap_or_default();
+            paths(&tree.replace('\n', " "), &[], &mut found);
+        }
+    }
+    for (index, _) in code.match_indices("crate::") {
+        let path = code[index..].split(|c: char| !c.is_alphanumeric() && !matches!(c, ':' | '_'));
+        paths(path.take(1).next().unwrap_or_default(), &[], &mut found);
+    }
+    let mut to = BTreeSet::new();
+    for path in found {
+        let mut rest = path.as_slice();
+        let mut base = match rest.first().map(String::as_str) {
+            Some("crate") => Vec::new(),
+            Some("self") => module.to_vec(),
+            Some("super") => module[..module.len().saturating_sub(1)].to_vec(),
+            _ => continue,
+        };
+        rest = &rest[1..];
+        while rest.first().is_some_and(|part| part == "super") {
+            base.pop();
+            rest = &rest[1..];
+        }
+        base.extend(rest.iter().cloned());
+        while !base.is_empty() && !known.contains_key(&base) {
+            base.pop();
+        }
+        if !base.is_empty() {
+            to.insert(base);
+        }
+    }
+    to
+}
+
+/// Every module that a module reaches, other than through its own parents and children.
+fn reached(from: &[String], edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<Vec<String>> {
+    let mut waiting: Vec<&Vec<String>> = edges[from].iter().collect();
+    let mut found = BTreeSet::new();
+    while let Some(next) = waiting.pop() {
+        if found.insert(next.clone()) {
+            waiting.extend(&edges[next]);
+        }
+    }
+    found
+}
+
+/// The modules that reach themselves, and how many imports there are in all.
+fn circles(modules: &BTreeMap<Vec<String>, String>) -> (Vec<String>, usize) {
+    let related = |a: &[String], b: &[String]| a.starts_with(b) || b.starts_with(a);
+    let edges: BTreeMap<_, BTreeSet<_>> = modules
+        .iter()
+        .map(|(module, text)| {
+            let mut to = imports(module, text, modules);
+            to.retain(|other| !related(module, other));
+            (module.clone(), to)
+        })
+        .collect();
+    let circles = edges.keys().filter(|module| reached(module, &edges).contains(*module));
+    (
+        circles.map(|module| module.join("::")).collect(),
+        edges.values().map(BTreeSet::len).sum(),
+    )
+}
+
+#[test]
+fn no_two_files_reach_each_other_but_parent_and_child() {
+    let mut sources: Vec<PathBuf> = ["stats", "core", "api", "sources", "render", "kubectl-quality"]
+        .map(|name| root().join("crates").join(name).join("src"))
+        .to_vec();
+    sources.push(root().join("src"));
+    let mut all = 0;
+    for source in sources {
+        let (circles, imports) = circles(&modules(&source));
+        assert!(
+            circles.is_empty(),
+            "{}: these reach themselves: {circles:#?}",
+            source.display()
+        );
+        all += imports;
+    }
+    assert!(all > 300, "only {all} imports were found");
+}
+
+#[test]
+fn a_circle_is_found_through_nested_imports_paths_in_code_and_a_third_file() {
+    let of = |files: &[(&str, &str)]| {
+        let module = |name: &str| name.split("::").map(str::to_owned).collect::<Vec<_>>();
+        let modules = files.iter().map(|(name, text)| (module(name), (*text).to_owned()));
+        circles(&modules.collect()).0
+    };
+    let ends = ("c", "use crate::a::Thing;\n");
+    assert_eq!(
+        of(&[
+            ("a", "use crate::{\n    b::{self, X},\n};\n"),
+            ("b", "fn f() { crate::c::g() }\n"),
+            ends
+        ]),
+        ["a", "b", "c"]
+    );
+    assert_eq!(
+        of(&[("a", "use crate::b::X;\n"), ("b", ""), ends]),
+        Vec::<String>::new()
+    );
+    // A parent and its child may know each other, siblings may not.
+    assert_eq!(
+        of(&[
+            ("a", "use crate::a::b::X;\n"),
+            ("a::b", "use super::Y;\nuse crate::a;\n")
+        ]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        of(&[("a::b", "use super::c::Y;\n"), ("a::c", "pub use super::b::Z;\n")]),
+        ["a::b", "a::c"]
+    );
+}

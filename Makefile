@@ -30,31 +30,47 @@ up: bed ## A control plane, a node, a namespace under load, Prometheus and helm,
 	@$(BED) build helm >/dev/null
 	@$(BED) run --no-kwok -- target/debug/up
 
-.PHONY: test
-test: build ## All tests: unit tests, then the operator on a local control plane
-	target/debug/crdgen --check
-	@# Licences, sources and banned crates of what is shipped.
-	scripts/tool cargo-deny check licenses bans sources
-	@echo "statistics and core alone, without clients, clocks and files:"
-	cargo test -p quality-stats -p quality-core
+.PHONY: check
+check: tools ## The inner loop: formatting, lints, unit tests, generated files; no control plane
+	@scripts/timed --begin
+	@$(MAKE) --no-print-directory check-stages
+	@scripts/timed --table
+
+.PHONY: check-stages
+check-stages:
+	@scripts/timed "formatting" cargo fmt --all --check
+	@scripts/timed "lints" cargo clippy --workspace --all-targets -- -D warnings
 	@# One set of features throughout (--workspace), so that nothing is built twice.
-	cargo test --workspace --lib --bins
-	cargo test --workspace --test reference --test properties --test simulation --test allocations --test golden --test structure
+	@scripts/timed "programs" cargo build --workspace --bins
+	@scripts/timed "generated files" sh -c 'target/debug/crdgen --check && scripts/manifests --check'
+	@scripts/timed "unit tests" cargo test --workspace --lib --bins
+	@scripts/timed "structure, properties, golden files" cargo test --workspace --test structure --test reference --test properties --test allocations --test golden
+	@# Alone: what else the workspace has may not be what makes them build.
+	@scripts/timed "statistics and core alone" cargo test -p quality-stats -p quality-core --lib
+
+.PHONY: test
+test: tools ## All tests: make check, then the operator on a local control plane
+	@scripts/timed --begin
+	@$(MAKE) --no-print-directory check-stages
+	@# Licences, sources and banned crates of what is shipped.
+	@scripts/timed "licences" scripts/tool cargo-deny check licenses bans sources
+	@scripts/timed "simulations" cargo test --workspace --test simulation
 	@# MUTATIONS=full: thousands of mutations of each parser in place of hundreds.
-	cargo test --workspace --test mutations
-	@$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null
-	cargo test --workspace --test certificates --test beds --test servers --test loopback
+	@scripts/timed "mutations of what parsers read" cargo test --workspace --test mutations
+	@scripts/timed "programs of the control plane" sh -c '$(BED) build etcd kubernetes kwok prometheus promtool mlflow versitygw registry helm helm3 kubeconform alertmanager >/dev/null'
+	@scripts/timed "the test bed itself" cargo test --workspace --test certificates --test beds --test servers --test loopback
 	@# The report page in a real browser; says so where no Chromium is installed.
-	cargo test --workspace --test page
-	$(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
-	$(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
+	@scripts/timed "report page in a browser" cargo test --workspace --test page
+	@scripts/timed "evaluation evidence" $(BED) run --no-kwok --mlflow -- cargo test --workspace --test evidence
+	@scripts/timed "leader election" $(BED) run --scrape-interval 1s -- cargo test --workspace --test cluster -- --ignored
 	@# The rights are judged by what the suite before did, on the same bed.
-	$(BED) run --scrape-interval 1s --mlflow -- sh -c '\
+	@scripts/timed "operator on a control plane, and its rights" $(BED) run --scrape-interval 1s --mlflow -- sh -c '\
 	  cargo test --workspace --test cluster -- --test-threads 4 && \
 	  cargo test --workspace --test ship -- --ignored every_right'
-	$(BED) run --scrape-interval 1s --mlflow -- target/debug/faults --short
-	$(BED) run -- cargo test --workspace --test ship -- --test-threads 2
-	$(BED) run -- cargo test --workspace --test real -- --test-threads 3
+	@scripts/timed "faults, in short" $(BED) run --scrape-interval 1s --mlflow -- target/debug/faults --short
+	@scripts/timed "installing and documents" $(BED) run -- cargo test --workspace --test ship -- --test-threads 2
+	@scripts/timed "real inference servers" $(BED) run -- cargo test --workspace --test real -- --test-threads 3
+	@scripts/timed --table
 
 .PHONY: faults
 faults: bed ## Try to break every promise, under every fault (SUITES=a,b: some parts; ONLY=text: some plans)
@@ -96,12 +112,6 @@ reproducible: tools ## Two builds of the last commit's static programs are the s
 .PHONY: deny
 deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIES=1: known holes too, needs a network)
 	scripts/tool cargo-deny check licenses bans sources $(if $(ADVISORIES),advisories)
-
-.PHONY: lint
-lint: tools ## Formatting, lints and generated files
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	cargo run --quiet -p crdgen -- --check
 
 .PHONY: bench
 bench: tools ## Benchmarks, the long simulation (writes docs/STATISTICS.md), and speed beside scipy

@@ -76,8 +76,8 @@ pub fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 /// String literals that look like reasons, and a file that has each.
 fn reasons() -> BTreeMap<String, PathBuf> {
     let mut sources = Vec::new();
-    for folder in ["core", "controllers", "evidence"] {
-        files(&project().join("src").join(folder), "rs", &mut sources);
+    for folder in ["crates/core/src", "crates/sources/src", "src/controllers"] {
+        files(&project().join(folder), "rs", &mut sources);
     }
     let mut found = BTreeMap::new();
     for path in sources {
@@ -116,6 +116,7 @@ fn the_runbook_has_an_entry_for_every_reason_and_no_other() {
     let all = {
         let mut sources = Vec::new();
         files(&project().join("src"), "rs", &mut sources);
+        files(&project().join("crates"), "rs", &mut sources);
         let texts: Vec<_> = sources
             .iter()
             .map(|path| std::fs::read_to_string(path).unwrap())

@@ -148,7 +148,7 @@ fn names_a_source_that_is_not_there(newcomer: &Newcomer) {
 /// What the documents tell those on call to type.
 fn on_call(newcomer: &Newcomer) {
     newcomer.types("kubectl config set-context --current --namespace=shop");
-    for command in commands::of("README.md", "Guard your own Deployment", 2) {
+    for command in commands::of("docs/USE.md", "The command line", 0) {
         let done = newcomer.tries(&command);
         if command.starts_with("kubectl quality release") {
             let said = done.unwrap_err();

@@ -16,19 +16,19 @@ use jiff::Timestamp;
 use crate::{config::Config, controllers::release::made_for, validate};
 use quality_api::{Evidence, EvidenceFile, MlflowReference, QualityPolicy};
 use quality_core::{
+    counters::{CounterDeltas, Coverage},
     judge::{self, Analysis, DesignEffects, Verdict},
     policy::Policy,
-    quality::{self, Known, evidence::Bundle},
-    report::{Material, Report, report},
-    sample::{Coverage, Differ},
+    quality::{self, EvaluationState, evidence::Bundle},
+    report::{Report, ReportInput, report},
     slo::Health,
 };
 use quality_render::flame_graph;
 use quality_sources::{
-    load::{self, Place},
+    load::{self, EvidenceLocation},
     mlflow::Mlflow,
     object_storage,
-    presets::{MetricSet, Narrow},
+    presets::{DeploymentSelector, MetricSet},
     prometheus::{QueryError, Source},
     run::{RunError, RunId},
     settings::{MetricsSource, MlflowSource},
@@ -148,7 +148,7 @@ pub async fn check(request: &Request) -> Result<Outcome, CheckError> {
     let objective = rules.quality.as_ref().and_then(|quality| quality.compliance.as_ref());
     let compliance = objective.map(|objective| judge::compliance::verdict(objective, &known, verdict.at));
     verdict.triggers.extend(compliance);
-    let found = report(&Material {
+    let found = report(&ReportInput {
         policy: &rules,
         verdict: &verdict,
         problem: None,
@@ -206,9 +206,9 @@ fn policy(request: &Request) -> Result<(QualityPolicy, Policy), CheckError> {
     Ok((policy, rules))
 }
 
-async fn evidence(request: &Request, config: &Config, rules: &Policy) -> Result<Known, CheckError> {
+async fn evidence(request: &Request, config: &Config, rules: &Policy) -> Result<EvaluationState, CheckError> {
     let (Some(objectives), Some(named)) = (&rules.quality, &request.evidence) else {
-        return Ok(Known::Pending);
+        return Ok(EvaluationState::Pending);
     };
     let server = server(request, config)?;
     let current = bundle(named, server.as_ref()).await?;
@@ -216,7 +216,7 @@ async fn evidence(request: &Request, config: &Config, rules: &Policy) -> Result<
         Some(named) => bundle(named, server.as_ref()).await?,
         None => Bundle::default(),
     };
-    Ok(Known::Judged {
+    Ok(EvaluationState::Judged {
         quality: Arc::new(quality::judge(objectives, &current, &baseline)),
         completed: None,
     })
@@ -249,7 +249,7 @@ async fn bundle(named: &str, server: Option<&Mlflow>) -> Result<Bundle, CheckErr
     }
     let id = RunId::parse(named).ok_or_else(|| CheckError::NoRun(named.to_owned()))?;
     let server = server.ok_or_else(|| CheckError::NoServer(named.to_owned()))?;
-    let place = Place::Mlflow(server);
+    let place = EvidenceLocation::Mlflow(server);
     Ok(place.find(&id).await?.read().await?)
 }
 
@@ -266,7 +266,7 @@ async fn metrics(
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let deployment = &policy.spec.target_ref.name;
     let metrics = MetricSet::new(policy.spec.metrics.preset, policy.spec.metrics.custom.as_ref());
-    let narrow = Narrow {
+    let narrow = DeploymentSelector {
         namespace: &namespace,
         deployment,
     };
@@ -304,9 +304,9 @@ fn looks(
     namespace: &str,
     deployment: &str,
     stale_after: f64,
-) -> Vec<quality_core::sample::Look> {
+) -> Vec<quality_core::counters::Look> {
     let belongs = |pod: &str| made_for(deployment, pod);
-    let mut differ = Differ::default();
+    let mut differ = CounterDeltas::default();
     let look = |table: &quality_sources::table::Table| {
         let snapshot = table.snapshot(namespace, &belongs);
         let fresh = |at: f64| snapshot.at as f64 - at <= stale_after;

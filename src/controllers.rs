@@ -3,35 +3,35 @@
 //! update touch the network.
 
 mod apply;
-mod bounds;
+mod backoff;
 pub(crate) mod build;
 mod checkpoints;
 mod context;
 mod drill;
 mod error;
+mod evaluation;
 mod events;
-mod evidence;
-mod figures;
 mod gate;
 mod gather;
 mod history;
-mod judged;
-mod log_back;
-mod notify;
+mod mlflow_export;
+mod notification;
+mod policy_metrics;
 mod postmortem;
 mod readiness;
 mod reconcile;
-mod registered;
+mod registered_templates;
 pub(crate) mod release;
+mod release_analysis;
 mod reporting;
 mod request;
-mod rewatch;
 mod rollback;
 mod run;
-mod shared;
 mod sightings;
+mod single_flight;
 mod snapshot;
 mod status;
+mod truncate;
 mod undecodable;
 mod verification;
 

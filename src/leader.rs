@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer, timeout::TimeoutLayer};
 
 use crate::client::post;
-use quality_core::lease::{Record, Seen, Step, Terms, evaluate};
+use quality_core::lease::{LeaseObservation, Record, Step, Terms, evaluate};
 
 /// The lease went to another replica, or could not be renewed in time.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +154,7 @@ pub struct Candidate {
     identity: String,
     terms: Terms,
     started: Instant,
-    seen: Option<Seen>,
+    seen: Option<LeaseObservation>,
     /// The Lease as it was read last, to be written back.
     read: Option<Lease>,
 }
@@ -276,7 +276,7 @@ impl Candidate {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.read = self.leases.get_opt(&self.name).await?;
         if let Some(lease) = &self.read {
-            self.seen = Some(Seen::again(self.seen.take(), record(lease), now));
+            self.seen = Some(LeaseObservation::again(self.seen.take(), record(lease), now));
         }
         let step = evaluate(self.seen.as_ref(), self.read.is_some(), &self.identity, now);
         let lease = match step {
@@ -389,7 +389,7 @@ mod tests {
             spec.holder_identity = holder;
             spec.lease_duration_seconds = seconds;
             spec.renew_time = Timestamp::from_second(renewed).ok().map(MicroTime);
-            let seen = Seen::again(None, record(&lease), 0);
+            let seen = LeaseObservation::again(None, record(&lease), 0);
             proptest::prop_assert_eq!(evaluate(Some(&seen), true, "me", 300_000), Step::Take);
         }
     }

@@ -10,6 +10,6 @@ pub mod client;
 pub mod config;
 pub mod controllers;
 pub mod leader;
-pub mod meters;
+pub mod metrics;
 pub mod server;
 pub mod validate;

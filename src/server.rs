@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use connections::Limits;
 
-use crate::meters::Meters;
+use crate::metrics::Meters;
 
 /// What the endpoints show.
 #[derive(Clone)]

@@ -8,8 +8,8 @@ use kubectl_quality::print;
 use quality_api::{
     QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
-use quality_render::exports;
-use quality_render::transfer;
+use quality_render::audit_files;
+use quality_render::checkpoint_registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -89,13 +89,13 @@ fn the_files_of_an_export() {
         objects::<QualityIncident>("QualityIncident"),
         objects::<RecoveryDrill>("RecoveryDrill"),
     );
-    is_golden("rollback_log.json", &exports::rollback_log(&incidents));
-    is_golden("postmortem_report.md", &exports::postmortem_report(&incidents));
-    is_golden("recovery_test.json", &exports::recovery_test(&drills));
-    is_golden("weekly_validation.log", &exports::weekly_validation(&drills));
+    is_golden("rollback_log.json", &audit_files::rollback_log(&incidents));
+    is_golden("postmortem_report.md", &audit_files::postmortem_report(&incidents));
+    is_golden("recovery_test.json", &audit_files::recovery_test(&drills));
+    is_golden("weekly_validation.log", &audit_files::weekly_validation(&drills));
     is_golden(
         "checkpoint_registry.yaml",
-        &transfer::written(&objects("RollbackCheckpoint")).unwrap(),
+        &checkpoint_registry::written(&objects("RollbackCheckpoint")).unwrap(),
     );
 }
 
@@ -106,8 +106,8 @@ fn the_order_of_the_objects_changes_no_byte() {
         objects::<RecoveryDrill>("RecoveryDrill"),
     );
     let once = (
-        exports::rollback_log(&incidents),
-        exports::recovery_test(&drills),
+        audit_files::rollback_log(&incidents),
+        audit_files::recovery_test(&drills),
         print::incidents(&incidents, false),
     );
     incidents.reverse();
@@ -115,8 +115,8 @@ fn the_order_of_the_objects_changes_no_byte() {
     assert_eq!(
         once,
         (
-            exports::rollback_log(&incidents),
-            exports::recovery_test(&drills),
+            audit_files::rollback_log(&incidents),
+            audit_files::recovery_test(&drills),
             print::incidents(&incidents, false)
         )
     );

@@ -17,10 +17,10 @@ use quality_officer::{
     config::{Config, ReportPage},
     controllers,
     leader::{self, Candidate, Leadership, Lost},
-    meters::Meters,
+    metrics::Meters,
     server,
 };
-use quality_render::transfer;
+use quality_render::checkpoint_registry;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -200,16 +200,19 @@ async fn checkpoints(arguments: &Checkpoints) -> Result<(), Box<dyn std::error::
     match arguments {
         Checkpoints::Export { namespace, target } => {
             let client = quality_officer::client::connect().await?;
-            print!("{}", transfer::export(client, namespace, target.as_deref()).await?);
+            print!(
+                "{}",
+                checkpoint_registry::export(client, namespace, target.as_deref()).await?
+            );
         }
         Checkpoints::Import {
             namespace,
             file,
             dry_run,
         } => {
-            let bytes = transfer::read(file)?;
+            let bytes = checkpoint_registry::read(file)?;
             let client = quality_officer::client::connect().await?;
-            let imported = transfer::import(client, namespace, &bytes, *dry_run)
+            let imported = checkpoint_registry::import(client, namespace, &bytes, *dry_run)
                 .await
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             print!("{}", imported.text(*dry_run));

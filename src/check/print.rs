@@ -40,7 +40,7 @@ impl Outcome {
             );
         }
         for trigger in &self.report.triggers {
-            let _ = writeln!(text, "  {:<13} {}", trigger.state.name(), standing(trigger));
+            let _ = writeln!(text, "  {:<13} {}", trigger.state.kind().name(), standing(trigger));
         }
         let mut section = "";
         for row in &self.report.rows {

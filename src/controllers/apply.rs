@@ -8,12 +8,12 @@ use crate::{
     controllers::{
         build,
         context::{CallError, Context, Written, call, post},
-        events::{Told, tell},
+        events::{EventNote, tell},
         gather::Gathered,
         postmortem, request,
         rollback::{Breached, NotRolledBack, roll_back},
     },
-    meters::KindLabel,
+    metrics::KindLabel,
 };
 use quality_api::{
     FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
@@ -24,20 +24,21 @@ use quality_core::{
     format,
     incident::{IncidentState, Severity, Trigger, image_changes, short},
     judge::Verdict,
-    plan::{Advance, Answer, Candidate, NewIncident, Plan},
+    plan::{Advance, Candidate, NewIncident, Plan, RequestOutcome},
     policy::Policy,
 };
 
 /// The steps of an incident that are kept.
-const MOST_STEPS: usize = 32;
+const MAX_STEPS: usize = 32;
 /// Of the API server's words where it refuses a rollback.
-const MOST_REFUSAL_CHARACTERS: usize = 600;
-/// For so long the internal errors (500) that the API server answers a rollback's write with are tried again without a
-/// word; then they are a refusal. Seconds.
-const REFUSED_ONCE_ERRORS_LAST: i64 = 10;
+const MAX_REFUSAL_CHARACTERS: usize = 600;
+/// Internal errors (500) that the API server answers a rollback's write with are a refusal once there were so many of
+/// them, over so many seconds: one of a server that is about to be well calls nobody.
+const MIN_ERRORS: i64 = 4;
+const MIN_ERROR_SECONDS: i64 = 10;
 
 /// What is needed to carry a plan out.
-pub struct Act<'a> {
+pub struct Applier<'a> {
     /// Everything shared.
     pub context: &'a Context,
     /// The policy.
@@ -58,20 +59,20 @@ pub struct Act<'a> {
 
 /// Whether something was changed, so that the next step is looked for at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum Changed {
     /// Nothing was to be done.
     Nothing,
     /// Something was written.
     Wrote,
 }
 
-impl Act<'_> {
+impl Applier<'_> {
     /// Carries the plan out.
-    pub async fn apply(&self, plan: &Plan) -> Result<Done, CallError> {
+    pub async fn apply(&self, plan: &Plan) -> Result<Changed, CallError> {
         let incident = build::open_incident(&self.gathered.incidents);
         match (plan, incident) {
-            (Plan::Hold(_), _) | (Plan::RollBack(_) | Plan::Advance(_) | Plan::Escalate, None) => Ok(Done::Nothing),
-            (Plan::Answer(answer), _) => self.answer(answer).await,
+            (Plan::Hold(_), _) | (Plan::RollBack(_) | Plan::Advance(_) | Plan::Escalate, None) => Ok(Changed::Nothing),
+            (Plan::RequestOutcome(answer), _) => self.answer(answer).await,
             (Plan::Open(new), _) => self.open(new).await,
             (Plan::RollBack(candidate), Some(incident)) => self.roll_back(incident, candidate).await,
             (Plan::Advance(advance), Some(incident)) => self.advance(incident, advance).await,
@@ -86,7 +87,7 @@ impl Act<'_> {
         )
     }
 
-    async fn open(&self, new: &NewIncident) -> Result<Done, CallError> {
+    async fn open(&self, new: &NewIncident) -> Result<Changed, CallError> {
         // What a person asked for stands on no evidence.
         let details = match new.trigger {
             Trigger::Requested => Vec::new(),
@@ -97,7 +98,7 @@ impl Act<'_> {
             Ok(_) => {}
             // Recorded before, by this operator or the one before its restart: that is success. The watch
             // will show it.
-            Err(error) if error.is_conflict() => return Ok(Done::Wrote),
+            Err(error) if error.is_conflict() => return Ok(Changed::Wrote),
             Err(error) => return Err(error),
         }
         self.context.meters.wrote("QualityIncident");
@@ -123,16 +124,16 @@ impl Act<'_> {
             &name,
         )
         .await;
-        Ok(Done::Wrote)
+        Ok(Changed::Wrote)
     }
 
     /// Tells a person what becomes of the request: in the policy's status, and by an Event where it is refused.
-    async fn answer(&self, answer: &Answer) -> Result<Done, CallError> {
+    async fn answer(&self, answer: &RequestOutcome) -> Result<Changed, CallError> {
         let mut changed = self.policy.clone();
         let given = request::given(answer, self.now);
         changed.status.get_or_insert_default().rollback_request = Some(given.clone());
         if self.context.replace_status(&changed).await? == Written::Overtaken {
-            return Ok(Done::Wrote);
+            return Ok(Changed::Wrote);
         }
         let outcome = if given.accepted { "Accepted" } else { "Refused" };
         let label = KindLabel {
@@ -143,10 +144,10 @@ impl Act<'_> {
         if !given.accepted {
             self.tell(true, "RollbackRefused", given.message, &given.id).await;
         }
-        Ok(Done::Wrote)
+        Ok(Changed::Wrote)
     }
 
-    async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Done, CallError> {
+    async fn roll_back(&self, incident: &QualityIncident, candidate: &Candidate) -> Result<Changed, CallError> {
         let name = incident.name_any();
         let breached = Breached {
             deployment: &incident.spec.deployment,
@@ -174,7 +175,7 @@ impl Act<'_> {
             }
             Err(reason) => {
                 tracing::info!(incident = %incident.name_any(), %reason, "the rollback was not carried out: looking again");
-                return Ok(Done::Wrote);
+                return Ok(Changed::Wrote);
             }
         };
         let running = incident.spec.from_images.iter();
@@ -210,7 +211,7 @@ impl Act<'_> {
         incident: &QualityIncident,
         candidate: &Candidate,
         error: CallError,
-    ) -> Result<Done, CallError> {
+    ) -> Result<Changed, CallError> {
         if let Some(words) = error.denial() {
             if error.refusal().is_none() && self.may_pass(incident).await? {
                 return Err(error);
@@ -218,7 +219,7 @@ impl Act<'_> {
             let message = format!(
                 "the API server refuses the rollback to checkpoint {}: {}; it is tried again each minute",
                 candidate.name,
-                format::plain(words, MOST_REFUSAL_CHARACTERS)
+                format::plain(words, MAX_REFUSAL_CHARACTERS)
             );
             return self.refused(incident, message).await;
         }
@@ -232,40 +233,41 @@ impl Act<'_> {
         Err(error)
     }
 
-    /// Whether an internal error of the API server, such as a webhook that does not answer, is still too fresh to call a
-    /// person for. The first one is recorded.
+    /// Whether an internal error of the API server, such as a webhook that does not answer, may still pass by itself, too
+    /// fresh to call a person for. Each one is counted.
     async fn may_pass(&self, incident: &QualityIncident) -> Result<bool, CallError> {
-        let mut changed = incident.clone();
-        let status = changed.status.get_or_insert_default();
-        if let Some(known) = &status.refusal {
-            return Ok(self.now.as_second() - known.since.0.as_second() < REFUSED_ONCE_ERRORS_LAST);
+        let refusal = self.counted(incident);
+        let lasts = self.now.as_second() - refusal.since.0.as_second();
+        if lasts >= MIN_ERROR_SECONDS && refusal.attempts >= MIN_ERRORS {
+            return Ok(false);
         }
-        status.refusal = Some(Refusal {
-            since: Time(self.now),
-            at: Time(self.now),
-            attempts: 1,
-        });
+        let mut changed = incident.clone();
+        changed.status.get_or_insert_default().refusal = Some(refusal);
         self.context.replace_status(&changed).await?;
         Ok(true)
     }
 
-    /// The state `Refused` is entered once; that the same words came again is counted.
-    async fn refused(&self, incident: &QualityIncident, message: String) -> Result<Done, CallError> {
-        let status = incident.status.clone().unwrap_or_default();
+    /// What is on record of refused attempts, with this one.
+    fn counted(&self, incident: &QualityIncident) -> Refusal {
         let at = Time(self.now);
-        let known = status.refusal.clone();
-        let refusal = Refusal {
-            since: known.as_ref().map_or_else(|| at.clone(), |known| known.since.clone()),
+        let known = incident.status.as_ref().and_then(|status| status.refusal.as_ref());
+        Refusal {
+            since: known.map_or_else(|| at.clone(), |known| known.since.clone()),
             at,
             attempts: known.map_or(0, |known| known.attempts) + 1,
-        };
+        }
+    }
+
+    /// The state `Refused` is entered once; that the same words came again is counted.
+    async fn refused(&self, incident: &QualityIncident, message: String) -> Result<Changed, CallError> {
+        let status = incident.status.clone().unwrap_or_default();
         let mut changed = incident.clone();
-        changed.status.get_or_insert_default().refusal = Some(refusal);
+        changed.status.get_or_insert_default().refusal = Some(self.counted(incident));
         if status.state == IncidentState::Refused {
             // Other words are no other step: each try of a webhook may have some.
             changed.status.get_or_insert_default().message = message;
             self.context.replace_status(&changed).await?;
-            return Ok(Done::Wrote);
+            return Ok(Changed::Wrote);
         }
         let advance = Advance {
             to: IncidentState::Refused,
@@ -274,7 +276,7 @@ impl Act<'_> {
         self.advance(&changed, &advance).await
     }
 
-    async fn advance(&self, incident: &QualityIncident, advance: &Advance) -> Result<Done, CallError> {
+    async fn advance(&self, incident: &QualityIncident, advance: &Advance) -> Result<Changed, CallError> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
         self.enter(incident, status, advance);
@@ -291,7 +293,7 @@ impl Act<'_> {
             .await;
         }
         if self.context.replace_status(&changed).await? == Written::Overtaken {
-            return Ok(Done::Wrote);
+            return Ok(Changed::Wrote);
         }
         let status = changed.status.unwrap_or_default();
         if advance.to.is_closed() {
@@ -313,14 +315,14 @@ impl Act<'_> {
             self.tell(false, "FixShipped", note, &name).await;
         }
         tracing::info!(incident = %incident.name_any(), state = advance.to.name(), message = %advance.message, "incident");
-        Ok(Done::Wrote)
+        Ok(Changed::Wrote)
     }
 
     fn enter(&self, incident: &QualityIncident, status: &mut QualityIncidentStatus, advance: &Advance) {
         let now = Time(self.now);
         status.state = advance.to;
         status.message.clone_from(&advance.message);
-        if status.steps.len() < MOST_STEPS {
+        if status.steps.len() < MAX_STEPS {
             status.steps.push(IncidentStep {
                 at: now.clone(),
                 state: advance.to,
@@ -390,7 +392,7 @@ impl Act<'_> {
         )
     }
 
-    async fn escalate(&self, incident: &QualityIncident, obstacle: &str) -> Result<Done, CallError> {
+    async fn escalate(&self, incident: &QualityIncident, obstacle: &str) -> Result<Changed, CallError> {
         let mut changed = incident.clone();
         let status = changed.status.get_or_insert_default();
         let lasts = format::span(self.now.as_second() - incident.spec.onset.0.as_second());
@@ -409,14 +411,14 @@ impl Act<'_> {
             &Time(self.now),
         );
         if self.context.replace_status(&changed).await? == Written::Overtaken {
-            return Ok(Done::Wrote);
+            return Ok(Changed::Wrote);
         }
         self.tell(true, "Escalated", note, &incident.name_any()).await;
-        Ok(Done::Wrote)
+        Ok(Changed::Wrote)
     }
 
     async fn tell(&self, warning: bool, reason: &str, note: String, incident: &str) {
-        let told = Told {
+        let told = EventNote {
             warning,
             reason,
             note,

@@ -32,7 +32,7 @@ pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
     let (evidence, needs) = verdict.evidence();
     TriggerStatus {
         name: verdict.trigger.name().to_owned(),
-        verdict: verdict.state.name().to_owned(),
+        verdict: verdict.state.kind(),
         reason: match verdict.state {
             State::Unknown(unknown) => unknown.reason().to_owned(),
             _ => String::new(),
@@ -42,6 +42,7 @@ pub fn trigger_status(verdict: &TriggerVerdict) -> TriggerStatus {
         n: i64::try_from(figures.n).unwrap_or(i64::MAX),
         limit: figures.limit,
         evidence,
+        evidence_magnitude: verdict.evidence_magnitude(),
         needs,
         design_effect: match verdict.trigger {
             Trigger::Compliance => format::UNKNOWN.to_owned(),

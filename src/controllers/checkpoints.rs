@@ -19,10 +19,10 @@ use kube::{
 use crate::controllers::{
     build,
     context::{CallError, Context, call, post},
-    events::{Told, tell},
+    events::{EventNote, tell},
     gather::Gathered,
-    readiness::{self, News, Tested},
-    registered, release,
+    readiness::{self, CheckpointUpdate, Tested},
+    registered_templates, release,
 };
 use quality_api::{
     CertifiedRelease, IncidentState, Provenance, QualityIncident, QualityPolicy, RollbackCheckpoint, RunningImage, view,
@@ -31,7 +31,7 @@ use quality_core::{
     incident::{self, ContainerImage},
     policy::Policy,
     quarantine::{Quarantined, find},
-    readiness::Load,
+    readiness::LoadTime,
     retention::{Kept, surplus},
 };
 
@@ -48,7 +48,7 @@ pub struct Running {
     /// the same.
     pub images: Vec<ContainerImage>,
     /// How long they took to come up.
-    pub load: Option<Load>,
+    pub load: Option<LoadTime>,
 }
 
 /// Lists the pods of a ReplicaSet.
@@ -117,7 +117,7 @@ const TOGETHER: i64 = 600;
 
 /// How long the newest Ready pods took from scheduled to Ready: their median, so that one that lost its readiness and
 /// got it back does not count as one that loads for days.
-fn load(ready: &[&Pod]) -> Option<Load> {
+fn load(ready: &[&Pod]) -> Option<LoadTime> {
     let seconds = |time: Option<&Time>| time.map(|time| time.0.as_second());
     let mut pods: Vec<(i64, i64)> = ready
         .iter()
@@ -131,7 +131,7 @@ fn load(ready: &[&Pod]) -> Option<Load> {
     pods.retain(|(other, _)| created - other <= TOGETHER);
     pods.sort_by_key(|(_, took)| *took);
     let (_, seconds) = pods[pods.len() / 2];
-    Some(Load { seconds, created })
+    Some(LoadTime { seconds, created })
 }
 
 /// The template's repository with the digest that the node reports: `docker-pullable://` and mirror names go.
@@ -162,11 +162,11 @@ fn since<'a>(pod: &'a Pod, kind: &str) -> Option<&'a Time> {
 }
 
 /// What is known of the running release.
-pub struct Standing<'a> {
+pub struct ReleaseHealth<'a> {
     /// The digests that its pods run.
     pub running: &'a [ContainerImage],
     /// How long its pods took to come up, once its rollout was complete.
-    pub load: Option<Load>,
+    pub load: Option<LoadTime>,
     /// Every judged trigger is healthy at the last look.
     pub healthy: bool,
     /// And its evaluation, where it is judged, does not speak against it.
@@ -182,12 +182,12 @@ pub struct Standing<'a> {
 }
 
 /// Registers, certifies and prunes; returns whether something was written.
-pub async fn keep(
+pub async fn reconcile_checkpoints(
     context: &Context,
     policy: &QualityPolicy,
     rules: &Policy,
     gathered: &Gathered,
-    standing: &Standing<'_>,
+    standing: &ReleaseHealth<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let known = gathered
@@ -236,7 +236,7 @@ pub async fn keep(
             None
         };
         let certify = may && (due || release.is_some());
-        let news = News {
+        let news = CheckpointUpdate {
             certified: certify.then_some(standing.at),
             load: standing.load.filter(|_| runs),
             tested: tested(checkpoint, gathered),
@@ -257,7 +257,7 @@ pub async fn keep(
 }
 
 /// Whether what runs was taken away once and not released since.
-fn kept_out(quarantine: &[Quarantined], gathered: &Gathered, standing: &Standing<'_>) -> bool {
+fn kept_out(quarantine: &[Quarantined], gathered: &Gathered, standing: &ReleaseHealth<'_>) -> bool {
     let template = release::template_images(&gathered.deployment);
     let names = template.iter().map(|(_, image)| image);
     let mut images = names.chain(standing.running.iter().map(|running| &running.image));
@@ -274,7 +274,7 @@ async fn unrecorded(
     if releases.any(|known| Some(&known.uid) == gathered.newest.uid().as_ref()) {
         return Ok(None);
     }
-    registered::certified(context, &gathered.newest).await
+    registered_templates::certified(context, &gathered.newest).await
 }
 
 /// How the running release names the images of the checkpoint that it is, where it names them otherwise.
@@ -306,7 +306,7 @@ async fn register(
     context: &Context,
     policy: &QualityPolicy,
     gathered: &Gathered,
-    standing: &Standing<'_>,
+    standing: &ReleaseHealth<'_>,
     now: Timestamp,
 ) -> Result<(), CallError> {
     let namespace = policy.namespace().unwrap_or_default();
@@ -326,7 +326,7 @@ async fn register(
                 context.meters.wrote("RollbackCheckpoint");
                 let note = format!("{} registered: {}", created.name_any(), describe(&created.spec.images));
                 tracing::info!(checkpoint = %created.name_any(), images = %describe(&created.spec.images), "registered");
-                let told = Told {
+                let told = EventNote {
                     warning: false,
                     reason: "CheckpointRegistered",
                     note,
@@ -377,7 +377,7 @@ async fn prune(
     policy: &QualityPolicy,
     rules: &Policy,
     gathered: &Gathered,
-    standing: &Standing<'_>,
+    standing: &ReleaseHealth<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let quarantine = view::quarantine(policy);
@@ -441,19 +441,19 @@ mod tests {
     fn the_load_time_is_the_median_of_the_newest_pods() {
         let measure = |pods: &[Pod]| load(&pods.iter().collect::<Vec<_>>());
         assert_eq!(measure(&[]), None);
-        let one = Load {
+        let one = LoadTime {
             seconds: 12,
             created: 1_000,
         };
         assert_eq!(measure(&[pod(0, 12)]), Some(one));
         // Days later one of three lost its readiness for a while.
-        let newest = Load {
+        let newest = LoadTime {
             seconds: 9,
             created: 1_005,
         };
         assert_eq!(measure(&[pod(0, 8), pod(2, 260_000), pod(5, 9)]), Some(newest));
         // Pods of long before do not count.
-        let alone = Load {
+        let alone = LoadTime {
             seconds: 20,
             created: 9_000,
         };

@@ -21,9 +21,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     controllers::{
-        evidence::Desk, judged::Judged, log_back::attempts::LogBacks, notify::desk, shared::Shared, verification,
+        evaluation::EvaluationLoader, mlflow_export::attempts::LogBacks, notification::notifier,
+        release_analysis::ReleaseAnalysis, single_flight::Shared, verification,
     },
-    meters::Meters,
+    metrics::Meters,
 };
 use quality_api::{QualityIncident, QualityPolicy, QualityReport, RecoveryDrill, RollbackCheckpoint};
 use quality_sources::prometheus::Source;
@@ -65,18 +66,18 @@ pub struct Context {
     /// Metrics sources by name; a source that could not be set up says why.
     pub sources: HashMap<String, Result<Arc<Source>, String>>,
     /// The evaluation evidence of the releases.
-    pub evidence: Desk,
+    pub evidence: EvaluationLoader,
     /// What is known of the checkpoints' images and artifacts.
-    pub verification: verification::Desk,
+    pub verification: verification::ImageVerifier,
     /// Notifications on their way.
-    pub notify: desk::Desk,
+    pub notify: notifier::Notifier,
     /// Rollbacks that are being logged to the runs of their releases.
     pub log_backs: LogBacks,
     /// Warnings of the cluster that are being read for postmortems, by namespace and selector.
     pub warnings: Shared<(String, &'static str), Option<Arc<Vec<Event>>>>,
     /// The operator's own metrics.
     pub meters: Arc<Meters>,
-    judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Judged>>>>>,
+    judged: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<ReleaseAnalysis>>>>>,
 }
 
 /// Why a call to the API server failed.
@@ -166,9 +167,9 @@ impl Context {
         client: Client,
         stores: Stores,
         sources: HashMap<String, Result<Arc<Source>, String>>,
-        evidence: Desk,
-        verification: verification::Desk,
-        notify: desk::Desk,
+        evidence: EvaluationLoader,
+        verification: verification::ImageVerifier,
+        notify: notifier::Notifier,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
@@ -186,7 +187,7 @@ impl Context {
     }
 
     /// The analysis of the policy with this UID.
-    pub fn judged(&self, uid: &str) -> Arc<tokio::sync::Mutex<Option<Judged>>> {
+    pub fn judged(&self, uid: &str) -> Arc<tokio::sync::Mutex<Option<ReleaseAnalysis>>> {
         self.judged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

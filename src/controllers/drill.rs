@@ -23,7 +23,7 @@ use kube::{ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
     controllers::context::{CallError, Context, Stores},
-    meters::KindLabel,
+    metrics::KindLabel,
 };
 use quality_api::{DrillMode, QualityPolicy, RecoveryDrill};
 use quality_core::drill::{DrillState, Step, next};
@@ -56,9 +56,9 @@ pub enum DrillError {
 }
 
 /// Something was written: the next step follows once the watch shows it.
-const AGAIN: Duration = Duration::from_millis(250);
+const REQUEUE_AFTER_WRITE: Duration = Duration::from_millis(250);
 /// A step in the cluster is waited for; most of them come by watch.
-const SOON: Duration = Duration::from_secs(1);
+const REQUEUE_WAITING: Duration = Duration::from_secs(1);
 /// A drill that has not begun looks again.
 const IN_LINE: Duration = Duration::from_secs(3);
 
@@ -102,7 +102,7 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
     let wrote = if decided == Step::Begin {
         Box::pin(drills.begin(drill, &gathered, now)).await?
     } else {
-        let act = act::Act {
+        let act = act::DrillApplier {
             context: &drills.context,
             drill,
             gathered: &gathered,
@@ -111,9 +111,9 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
         act.apply(decided).await?
     };
     Ok(Action::requeue(match (wrote, state) {
-        (true, _) => AGAIN,
+        (true, _) => REQUEUE_AFTER_WRITE,
         (false, DrillState::Pending) => IN_LINE,
-        (false, _) => SOON,
+        (false, _) => REQUEUE_WAITING,
     }))
 }
 
@@ -131,14 +131,14 @@ impl Drills {
     async fn begin(
         &self,
         drill: &RecoveryDrill,
-        gathered: &gather::Gathered,
+        gathered: &gather::DrillContext,
         now: Timestamp,
     ) -> Result<bool, CallError> {
         let _alone = self.beginning.lock().await;
         if gather::first_in_line(&self.context, drill).await?.is_some() {
             return Ok(false);
         }
-        let act = act::Act {
+        let act = act::DrillApplier {
             context: &self.context,
             drill,
             gathered,

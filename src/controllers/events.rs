@@ -22,7 +22,7 @@ use quality_api::{QualityPolicy, names};
 const NOTE_BYTES: usize = 1_000;
 
 /// What an Event says.
-pub struct Told<'a> {
+pub struct EventNote<'a> {
     /// Whether somebody should look.
     pub warning: bool,
     /// CamelCase.
@@ -36,18 +36,18 @@ pub struct Told<'a> {
 }
 
 /// Writes one Event on each of them.
-pub async fn tell(context: &Context, policy: &QualityPolicy, deployment: Option<&Deployment>, told: &Told<'_>) {
+pub async fn tell(context: &Context, policy: &QualityPolicy, deployment: Option<&Deployment>, told: &EventNote<'_>) {
     let mut references: Vec<ObjectReference> = vec![policy.object_ref(&())];
     references.extend(deployment.map(|deployment| deployment.object_ref(&())));
     write(context, references, told).await;
 }
 
 /// Writes one Event on a Deployment that no policy guards.
-pub async fn tell_deployment(context: &Context, deployment: &Deployment, told: &Told<'_>) {
+pub async fn tell_deployment(context: &Context, deployment: &Deployment, told: &EventNote<'_>) {
     write(context, vec![deployment.object_ref(&())], told).await;
 }
 
-async fn write(context: &Context, references: Vec<ObjectReference>, told: &Told<'_>) {
+async fn write(context: &Context, references: Vec<ObjectReference>, told: &EventNote<'_>) {
     for reference in references {
         let namespace = reference.namespace.clone().unwrap_or_default();
         let event = event(reference, told, Timestamp::now());
@@ -60,7 +60,7 @@ async fn write(context: &Context, references: Vec<ObjectReference>, told: &Told<
     }
 }
 
-fn event(regarding: ObjectReference, told: &Told<'_>, now: Timestamp) -> Event {
+fn event(regarding: ObjectReference, told: &EventNote<'_>, now: Timestamp) -> Event {
     let uid = regarding.uid.clone().unwrap_or_default();
     let mut name = regarding.name.clone().unwrap_or_default();
     name.truncate(220);
@@ -106,8 +106,8 @@ fn cut(note: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told<'a>(reason: &'a str, about: &'a str) -> Told<'a> {
-        Told {
+    fn told<'a>(reason: &'a str, about: &'a str) -> EventNote<'a> {
+        EventNote {
             warning: true,
             reason,
             note: "é".repeat(800),

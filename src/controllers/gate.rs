@@ -8,9 +8,9 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use crate::controllers::{
     build,
     context::{CallError, Context, Written},
-    events::{Told, tell},
+    events::{EventNote, tell},
     gather::Gathered,
-    registered,
+    registered_templates,
 };
 use quality_api::{
     BREAK_GLASS_ANNOTATION, GateMode, GateState, GateStatus, QualityIncident, QualityPolicy, QualityPolicyStatus,
@@ -31,12 +31,12 @@ use quality_core::{
 /// How many rollback targets are named.
 const MAX_ROLLBACK_TARGETS: usize = 5;
 /// The templates in a policy's status, bytes of JSON in all: the whole object must stay far below what etcd takes.
-const MOST_TEMPLATE_BYTES: usize = 512 * 1_024;
+const MAX_TEMPLATE_BYTES: usize = 512 * 1_024;
 /// A longer annotation is none of ours.
-const MOST_BYTES: usize = 1_024;
+const MAX_BYTES: usize = 1_024;
 
 /// What the gate is decided on.
-pub struct Seen<'a> {
+pub struct GateFacts<'a> {
     /// What the cluster shows.
     pub gathered: &'a Gathered,
     /// The same, as the planner sees it.
@@ -48,16 +48,16 @@ pub struct Seen<'a> {
 }
 
 /// Brings gate and quarantine up to date; whether something was written.
-pub async fn keep(
+pub async fn reconcile_gate(
     context: &Context,
     policy: &QualityPolicy,
-    seen: &Seen<'_>,
+    seen: &GateFacts<'_>,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let before = policy.status.clone().unwrap_or_default();
     let mut status = before.clone();
     let known = view::quarantine(policy);
-    let kept = quarantine::keep(&known, &taken_away(&seen.gathered.incidents));
+    let kept = quarantine::merge(&known, &taken_away(&seen.gathered.incidents));
     status.quarantine = kept.iter().map(entry).collect();
     if let Decision::Stands {
         reason,
@@ -97,7 +97,7 @@ pub async fn keep(
             || "the gate was open".to_owned(),
             |gate| format!("the gate was closed, {}: {}", gate.reason, gate.message),
         );
-        let told = Told {
+        let told = EventNote {
             warning: true,
             reason: "BreakGlass",
             note: format!("a change passed by break-glass, \"{reason}\"; {stood}"),
@@ -110,7 +110,7 @@ pub async fn keep(
     Ok(true)
 }
 
-fn decide(policy: &QualityPolicy, seen: &Seen<'_>, kept: &[Quarantined]) -> Decision {
+fn decide(policy: &QualityPolicy, seen: &GateFacts<'_>, kept: &[Quarantined]) -> Decision {
     let incident = build::open_incident(&seen.gathered.incidents);
     let candidates = &seen.observed.candidates;
     // What was quarantined and shipped all the same says nothing of the rollback path from it.
@@ -133,7 +133,7 @@ fn decide(policy: &QualityPolicy, seen: &Seen<'_>, kept: &[Quarantined]) -> Deci
     let failed = report::failed_drill(seen.drills)
         .map(|drill| format!("the last drill, {}, failed: {}", drill.name, drill.message));
     let before = policy.status.as_ref().and_then(|status| status.gate.as_ref());
-    gate::decide(&gate::Seen {
+    gate::decide(&gate::GateInput {
         incident: incident.map(|incident| gate::Incident {
             name: incident.metadata.name.as_deref().unwrap_or_default(),
             state: incident.status.as_ref().map(|status| status.state).unwrap_or_default(),
@@ -183,7 +183,7 @@ fn stand(status: &mut QualityPolicyStatus, generation: Option<i64>, reason: Reas
 
 /// Checkpoints that may be used, the newest first. One whose images run is a rollback target where it was certified with other
 /// templates than the one that runs.
-async fn rollback_targets(context: &Context, seen: &Seen<'_>, before: Option<&GateStatus>) -> Vec<RollbackTarget> {
+async fn rollback_targets(context: &Context, seen: &GateFacts<'_>, before: Option<&GateStatus>) -> Vec<RollbackTarget> {
     let mut usable: Vec<&Candidate> = seen.observed.candidates.iter().collect();
     usable.retain(|candidate| candidate.usable.is_ok());
     usable.sort_by(|a, b| b.certified.cmp(&a.certified).then_with(|| b.name.cmp(&a.name)));
@@ -192,7 +192,7 @@ async fn rollback_targets(context: &Context, seen: &Seen<'_>, before: Option<&Ga
         .flat_map(|gate| &gate.rollback_targets)
         .flat_map(|target| &target.templates)
         .collect();
-    let (mut targets, mut room) = (Vec::new(), MOST_TEMPLATE_BYTES);
+    let (mut targets, mut room) = (Vec::new(), MAX_TEMPLATE_BYTES);
     for candidate in usable {
         let mut checkpoints = seen.gathered.checkpoints.iter();
         let checkpoint = checkpoints.find(|checkpoint| checkpoint.uid().as_deref() == Some(&candidate.uid));
@@ -211,7 +211,8 @@ async fn rollback_targets(context: &Context, seen: &Seen<'_>, before: Option<&Ga
         // The release that runs is no rollback target, so its template is not read.
         let mut releases = status.releases.clone();
         releases.retain(|release| Some(&release.uid) != seen.gathered.newest.uid().as_ref());
-        let mut templates = registered::templates(context, &seen.gathered.deployment, &releases, &known).await;
+        let mut templates =
+            registered_templates::templates(context, &seen.gathered.deployment, &releases, &known).await;
         templates.retain(|known| {
             let bytes = known.template.to_string().len();
             let fits = bytes <= room;
@@ -286,7 +287,7 @@ fn entry(entry: &Quarantined) -> QuarantinedImage {
 /// The Deployment's break-glass annotation, where the gate has a say.
 fn break_glass(policy: &QualityPolicy, gathered: &Gathered) -> Option<String> {
     let value = gathered.deployment.annotations().get(BREAK_GLASS_ANNOTATION)?;
-    let counts = policy.spec.gate.mode != GateMode::Off && (1..=MOST_BYTES).contains(&value.len());
+    let counts = policy.spec.gate.mode != GateMode::Off && (1..=MAX_BYTES).contains(&value.len());
     counts.then(|| value.clone())
 }
 
@@ -301,7 +302,7 @@ async fn tell_what_moved(
     for of_one in new.chunk_by(|a, b| a.incident == b.incident) {
         let names: Vec<String> = of_one.iter().map(|entry| name(entry)).collect();
         let (first, incident) = (of_one[0], &of_one[0].incident);
-        let told = Told {
+        let told = EventNote {
             warning: false,
             reason: "ImageQuarantined",
             note: format!(
@@ -336,7 +337,7 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
         .release_answer
         .as_ref()
         .is_some_and(|answer| answer.request == *request);
-    if answered || request.len() > MOST_BYTES {
+    if answered || request.len() > MAX_BYTES {
         return Ok(false);
     }
     let wish = Release::read(request);
@@ -365,7 +366,7 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
         return Ok(true);
     }
     tracing::info!(policy = %policy.name_any(), namespace = %policy.namespace().unwrap_or_default(), %message, "release");
-    let told = Told {
+    let told = EventNote {
         warning: meant.is_empty(),
         reason: if meant.is_empty() {
             "NothingToRelease"

@@ -80,7 +80,7 @@ impl NotNow {
 }
 
 /// The other policies of the namespace that name the same Deployment and are not being deleted.
-pub fn rivals(stores: &Stores, policy: &QualityPolicy) -> Vec<String> {
+pub fn conflicting_policies(stores: &Stores, policy: &QualityPolicy) -> Vec<String> {
     let namespace = policy.namespace();
     let mut names: Vec<String> = stores
         .policies
@@ -102,9 +102,9 @@ pub fn rivals(stores: &Stores, policy: &QualityPolicy) -> Vec<String> {
 pub fn gather(stores: &Stores, policy: &QualityPolicy) -> Result<Gathered, NotNow> {
     let namespace = policy.namespace().unwrap_or_default();
     let target = &policy.spec.target_ref.name;
-    let rivals = rivals(stores, policy);
-    if !rivals.is_empty() {
-        return Err(NotNow::Conflict(rivals));
+    let conflicting = conflicting_policies(stores, policy);
+    if !conflicting.is_empty() {
+        return Err(NotNow::Conflict(conflicting));
     }
     let deployment = stores
         .deployments

@@ -7,8 +7,8 @@ use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 use crate::controllers::{
     context::{CallError, Context, call},
     gather::Gathered,
-    judged::Judged,
     release,
+    release_analysis::ReleaseAnalysis,
 };
 use quality_api::{QualityPolicy, QualityReport};
 use quality_core::{history::History, incident};
@@ -17,7 +17,7 @@ use quality_core::{history::History, incident};
 pub async fn taken_up(
     context: &Context,
     policy: &QualityPolicy,
-    before: Option<Judged>,
+    before: Option<ReleaseAnalysis>,
     now: i64,
 ) -> Result<History, CallError> {
     match before {
@@ -37,7 +37,7 @@ async fn recorded(context: &Context, policy: &QualityPolicy) -> Result<History, 
 }
 
 /// Remembers the release that an analysis is about.
-pub fn release_began(history: &mut History, gathered: &Gathered, judged: &Judged) {
+pub fn release_began(history: &mut History, gathered: &Gathered, judged: &ReleaseAnalysis) {
     let image = release::template_images(&gathered.deployment).into_iter().next();
     let image = image.map(|(_, image)| incident::short(&image)).unwrap_or_default();
     let began = judged.subject.born.unwrap_or(judged.started);

@@ -16,13 +16,13 @@ use quality_core::{
     incident::{self, IncidentState},
     judge::Verdict,
     policy::Policy,
-    postmortem::{ClusterEvent, Material, Signal, Step, markdown},
+    postmortem::{ClusterEvent, PostmortemInput, Signal, Step, markdown},
 };
 
 /// How long before the onset the cluster's Events count, seconds.
 const BEFORE_SECONDS: i64 = 600;
 /// Events that are asked for at once.
-const MOST_EVENTS: u32 = 500;
+const MAX_EVENTS: u32 = 500;
 
 /// Whether a rollback that reached this state is over, well or not.
 pub fn is_due(status: &QualityIncidentStatus) -> bool {
@@ -56,7 +56,7 @@ pub async fn file(
         .map(|trigger| signal(&build::trigger_status(trigger)))
         .collect();
     let namespace = policy.namespace().unwrap_or_default();
-    status.postmortem = Some(markdown(&Material {
+    status.postmortem = Some(markdown(&PostmortemInput {
         incident: &incident.name_any(),
         rollback_run_id: &incident.uid().unwrap_or_default(),
         target: format!("{namespace}/{}", incident.spec.deployment.name),
@@ -85,7 +85,7 @@ pub async fn file(
 fn signal(status: &TriggerStatus) -> Signal {
     Signal {
         name: status.name.clone(),
-        verdict: status.verdict.clone(),
+        verdict: status.verdict,
         value: status.value.clone(),
         ci95: status.ci95.clone(),
         n: status.n,
@@ -162,7 +162,7 @@ async fn events(context: &Context, policy: &QualityPolicy, incident: &QualityInc
 /// of the namespace for a list, so rollbacks that end at the same time share one.
 async fn warnings(context: &Context, namespace: String, which: &'static str) -> Option<Arc<Vec<Event>>> {
     let events: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
-    let list = ListParams::default().fields(which).limit(MOST_EVENTS);
+    let list = ListParams::default().fields(which).limit(MAX_EVENTS);
     let read = async {
         match call(events.list(&list)).await {
             Ok(found) => Some(Arc::new(found.items)),

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 
 use crate::controllers::{
     context::{CallError, Context, Written, call},
-    verification::Seen,
+    verification::CheckpointChecks,
 };
 use quality_api::{
     CertifiedRelease, RollbackCheckpoint, RollbackCheckpointStatus, RunningImage,
@@ -18,7 +18,7 @@ use quality_core::{
     format, incident,
     policy::Policy,
     quarantine::Quarantined,
-    readiness::{self, Finding, Load, Look, Part, Standing},
+    readiness::{self, CheckResult, CheckStatus, Finding, LoadTime, Part},
 };
 
 /// The times of good looks are written this often, seconds.
@@ -34,15 +34,15 @@ pub struct Tested {
 }
 
 /// The releases of a checkpoint that are kept, the newest ones.
-const MOST_RELEASES: usize = 3;
+const MAX_RELEASES: usize = 3;
 
 /// What is new about a checkpoint.
 #[derive(Default)]
-pub struct News {
+pub struct CheckpointUpdate {
     /// It was seen running and healthy at this time, unix seconds.
     pub certified: Option<i64>,
     /// How long its pods took to come up.
-    pub load: Option<Load>,
+    pub load: Option<LoadTime>,
     /// The rollback path to it was tested.
     pub tested: Option<Tested>,
     /// Its images as the running release names them, where that is not by their digests.
@@ -57,8 +57,8 @@ pub struct News {
 fn renewed(
     checkpoint: &RollbackCheckpoint,
     policy: &Policy,
-    seen: &Seen,
-    news: &News,
+    seen: &CheckpointChecks,
+    news: &CheckpointUpdate,
     now: Timestamp,
 ) -> RollbackCheckpointStatus {
     let mut changed = checkpoint.clone();
@@ -89,7 +89,7 @@ fn renewed(
     }
     if let Some(release) = &news.release {
         status.releases.push(release.clone());
-        let surplus = status.releases.len().saturating_sub(MOST_RELEASES);
+        let surplus = status.releases.len().saturating_sub(MAX_RELEASES);
         status.releases.drain(..surplus);
     }
     if let Some(at) = seen.hashed_at {
@@ -97,9 +97,9 @@ fn renewed(
     }
     let set = |conditions: &mut Vec<Condition>, kind: &str, finding: &Finding| {
         let standing = match finding.standing {
-            Standing::Holds => Status::True,
-            Standing::Fails => Status::False,
-            Standing::Unknown => Status::Unknown,
+            CheckStatus::Holds => Status::True,
+            CheckStatus::Fails => Status::False,
+            CheckStatus::Unknown => Status::Unknown,
         };
         let (reason, message) = (&finding.reason, &finding.message);
         conditions::set(conditions, kind, standing, reason, message, generation, &Time(now));
@@ -114,7 +114,7 @@ fn renewed(
     ];
     for (part, look, verified_at) in looks {
         let before = view::finding(&status.conditions, part);
-        if let Look::Verified { at, .. } = look {
+        if let CheckResult::Verified { at, .. } = look {
             let stands = before.as_ref().is_some_and(|before| before.reason == "Verified");
             let old = view::seconds(verified_at.as_ref()).is_none_or(|known| at - known >= RENEWED_AFTER);
             if old || !stands {
@@ -138,7 +138,7 @@ pub async fn update(
     context: &Context,
     policy: &Policy,
     checkpoint: &RollbackCheckpoint,
-    news: &News,
+    news: &CheckpointUpdate,
     now: Timestamp,
 ) -> Result<bool, CallError> {
     let seen = context.verification.ask(checkpoint);

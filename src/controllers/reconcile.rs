@@ -8,21 +8,21 @@ use kube::{Resource, ResourceExt, runtime::controller::Action};
 
 use crate::{
     controllers::{
-        apply::{Act, Done},
+        apply::{Applier, Changed},
         build, checkpoints,
         context::{Context, PolicyObject},
         drill,
         error::ReconcileError,
-        evidence::Question,
+        evaluation::Question,
         gate,
         gather::{Gathered, NotNow, gather},
-        history,
-        judged::{Judged, Replicas, Subject, design_effects},
-        log_back, notify, release, reporting, request, sightings,
+        history, mlflow_export, notification, release,
+        release_analysis::{ReleaseAnalysis, Replicas, Subject, design_effects},
+        reporting, request, sightings,
         status::{self, NotReady},
         undecodable::undecodable,
     },
-    meters::KindLabel,
+    metrics::KindLabel,
     validate,
 };
 use quality_api::{COMMIT_ANNOTATION, DatasetReference, Provenance, QualityPolicy, RUN_ANNOTATION, view};
@@ -30,30 +30,35 @@ use quality_core::{
     judge::DesignEffects,
     plan::{Candidate, Observed, baseline, is_settled, own_run, plan},
     policy::Policy,
-    quality::Known,
+    quality::EvaluationState,
 };
 use quality_sources::{presets::MetricSet, prometheus::Source};
 
 /// Something was written: the next step follows once the watch shows it.
-const AGAIN: Duration = Duration::from_millis(250);
+const REQUEUE_AFTER_WRITE: Duration = Duration::from_millis(250);
 /// What a person must mend is looked at again now and then; a change of the objects comes by watch.
-const LATER: Duration = Duration::from_secs(60);
+const REQUEUE_INVALID: Duration = Duration::from_secs(60);
 /// The end of a drill in place comes by the watch of the Deployment, but for its very last step.
-const DRILLING: Duration = Duration::from_secs(2);
+const REQUEUE_DURING_DRILL: Duration = Duration::from_secs(2);
 /// The end of another policy comes by no watch of this one.
-const SOON: Duration = Duration::from_secs(5);
+const REQUEUE_CONFLICT: Duration = Duration::from_secs(5);
 
 /// One reconcile; a panic in it becomes an error of this policy alone.
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.meters.reconciles.inc();
-    let next = contained(Box::pin(step(&object, &context))).await;
+    let next = catch_panic(Box::pin(step(&object, &context))).await;
     // Whatever became of the step: what is not told yet is told while nothing can be judged, too.
-    let told = contained(async { Ok(Box::pin(notify::keep(&object, &context)).await?) }).await;
+    let told =
+        catch_panic(async { Ok(Box::pin(notification::reconcile_notifications(&object, &context)).await?) }).await;
     let next = next?;
-    Ok(if told? { Action::requeue(AGAIN) } else { next })
+    Ok(if told? {
+        Action::requeue(REQUEUE_AFTER_WRITE)
+    } else {
+        next
+    })
 }
 
-async fn contained<T>(work: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
+async fn catch_panic<T>(work: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -91,7 +96,7 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
         return Ok(Action::await_change());
     }
     if gate::release(context, policy, now).await? {
-        return Ok(Action::requeue(AGAIN));
+        return Ok(Action::requeue(REQUEUE_AFTER_WRITE));
     }
     let (rules, source, metrics) = match validated(policy, context) {
         Ok(validated) => validated,
@@ -103,7 +108,7 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
                 keep_release: false,
             };
             status::not_ready(context, policy, &why, now).await?;
-            return Ok(Action::requeue(LATER));
+            return Ok(Action::requeue(REQUEUE_INVALID));
         }
     };
     let gathered = match gather(&context.stores, policy) {
@@ -122,8 +127,8 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
             }
             return Ok(Action::requeue(match not_now {
                 NotNow::RolloutPending => Duration::from_secs(1),
-                NotNow::Conflict(_) => SOON,
-                NotNow::TargetNotFound(_) | NotNow::TargetTerminating | NotNow::TargetPaused => LATER,
+                NotNow::Conflict(_) => REQUEUE_CONFLICT,
+                NotNow::TargetNotFound(_) | NotNow::TargetTerminating | NotNow::TargetPaused => REQUEUE_INVALID,
             }));
         }
     };
@@ -135,7 +140,7 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
             keep_release: true,
         };
         status::not_ready(context, policy, &why, now).await?;
-        return Ok(Action::requeue(DRILLING));
+        return Ok(Action::requeue(REQUEUE_DURING_DRILL));
     }
     let grid = grid(now, rules.interval, source.settle());
     let subject = subject(policy, &gathered, rules.clone(), metrics);
@@ -151,11 +156,11 @@ async fn step(object: &PolicyObject, context: &Context) -> Result<Action, Reconc
         *judged = Some(begun);
     }
     let Some(judged) = judged.as_mut() else {
-        return Ok(Action::requeue(AGAIN));
+        return Ok(Action::requeue(REQUEUE_AFTER_WRITE));
     };
     let wrote = judge_and_act(context, policy, &gathered, &source, judged, grid, now).await?;
     Ok(Action::requeue(if wrote {
-        AGAIN
+        REQUEUE_AFTER_WRITE
     } else {
         until_next(now, rules.interval, source.settle())
     }))
@@ -167,7 +172,7 @@ async fn judge_and_act(
     policy: &QualityPolicy,
     gathered: &Gathered,
     source: &Source,
-    judged: &mut Judged,
+    judged: &mut ReleaseAnalysis,
     grid: i64,
     now: Timestamp,
 ) -> Result<bool, ReconcileError> {
@@ -193,21 +198,21 @@ async fn judge_and_act(
     let observed = observed(policy, gathered, judged, complete, now);
     let known = evidence(context, policy, &rules, &observed);
     let verdict = judged.verdict(&known);
-    let drills = drill::schedule::of_policy(&context.stores, policy);
-    let rehearsals = drill::schedule::rehearsals(&drills);
-    let seen = gate::Seen {
+    let drills = drill::schedule::drills_of_policy(&context.stores, policy);
+    let rehearsals = drill::schedule::finished_drills(&drills);
+    let seen = gate::GateFacts {
         gathered,
         observed: &observed,
         verdict: &verdict,
         drills: &rehearsals,
     };
     // It is shut before anything is rolled back.
-    if gate::keep(context, policy, &seen, now).await? {
+    if gate::reconcile_gate(context, policy, &seen, now).await? {
         return Ok(true);
     }
     let plan = plan(&rules, &verdict, &observed);
     let own = own_run(&observed);
-    let act = Act {
+    let act = Applier {
         context,
         policy,
         rules: &rules,
@@ -222,9 +227,9 @@ async fn judge_and_act(
     };
     // An act that failed must not hide what is known: status and report are written all the same.
     let acted = act.apply(&plan).await;
-    let mut wrote = acted.as_ref().is_ok_and(|done| *done == Done::Wrote);
+    let mut wrote = acted.as_ref().is_ok_and(|done| *done == Changed::Wrote);
     if !wrote {
-        let standing = checkpoints::Standing {
+        let standing = checkpoints::ReleaseHealth {
             running: &judged.running,
             load: judged.load,
             healthy: verdict.all_healthy(),
@@ -234,13 +239,13 @@ async fn judge_and_act(
             settled: is_settled(&plan, &observed),
             at: verdict.at,
         };
-        wrote = checkpoints::keep(context, policy, &rules, gathered, &standing, now).await?;
+        wrote = checkpoints::reconcile_checkpoints(context, policy, &rules, gathered, &standing, now).await?;
     }
-    wrote |= log_back::log_back(context, policy, gathered, &drills, now).await?;
-    let scheduled = drill::schedule::keep(context, policy, &drills, now).await?;
+    wrote |= mlflow_export::log_back(context, policy, gathered, &drills, now).await?;
+    let scheduled = drill::schedule::reconcile_schedule(context, policy, &drills, now).await?;
     wrote |= scheduled.wrote;
     let found = reporting::reported(
-        &reporting::Seen {
+        &reporting::ReportFacts {
             policy,
             rules: &rules,
             gathered,
@@ -250,7 +255,7 @@ async fn judge_and_act(
             candidates: &observed.candidates,
             drills: &rehearsals,
             run: own.as_ref().map(|run| run.run_id.as_str()),
-            not_notified: &notify::not_notified(policy),
+            not_notified: &notification::not_notified(policy),
         },
         now,
     );
@@ -311,7 +316,7 @@ fn subject(policy: &QualityPolicy, gathered: &Gathered, rules: Arc<Policy>, metr
         namespace: policy.namespace().unwrap_or_default(),
         deployment: policy.spec.target_ref.name.clone(),
         release: gathered.release.clone(),
-        born: created.filter(|_| !release::came_back(&gathered.newest)),
+        born: created.filter(|_| !release::is_reused(&gathered.newest)),
         policy: rules,
         metrics,
     }
@@ -338,7 +343,7 @@ async fn start(
     source: &Source,
     subject: Subject,
     grid: i64,
-) -> Result<Judged, ReconcileError> {
+) -> Result<ReleaseAnalysis, ReconcileError> {
     let interval = subject.policy.interval;
     let recorded = policy.status.as_ref().and_then(|status| status.release.as_ref());
     if let Some(known) = recorded.filter(|known| {
@@ -367,7 +372,7 @@ async fn start(
             // A changed interval has another grid.
             let started = started.div_euclid(interval) * interval;
             let first_ready = known.first_ready.as_ref().map(|at| at.0.as_second());
-            return Ok(Judged::new(subject, started, first_ready, effects)?);
+            return Ok(ReleaseAnalysis::new(subject, started, first_ready, effects)?);
         }
     }
     // A release that came while its policy watched is judged from its first request on; what ran before the
@@ -397,13 +402,13 @@ async fn start(
             DesignEffects::default()
         }
     };
-    Ok(Judged::new(subject, started, None, effects)?)
+    Ok(ReleaseAnalysis::new(subject, started, None, effects)?)
 }
 
 fn observed(
     policy: &QualityPolicy,
     gathered: &Gathered,
-    judged: &Judged,
+    judged: &ReleaseAnalysis,
     rollout_complete: bool,
     now: Timestamp,
 ) -> Observed {
@@ -431,9 +436,9 @@ fn observed(
 }
 
 /// What is known of the evaluation evidence of the release that runs.
-fn evidence(context: &Context, policy: &QualityPolicy, rules: &Policy, observed: &Observed) -> Known {
+fn evidence(context: &Context, policy: &QualityPolicy, rules: &Policy, observed: &Observed) -> EvaluationState {
     let (Some(objectives), Some(evidence)) = (&rules.quality, &policy.spec.evidence) else {
-        return Known::Pending;
+        return EvaluationState::Pending;
     };
     let question = Question {
         evidence: evidence.clone(),
@@ -445,7 +450,7 @@ fn evidence(context: &Context, policy: &QualityPolicy, rules: &Policy, observed:
 }
 
 /// Where the release that runs comes from, for its checkpoint.
-fn provenance(gathered: &Gathered, observed: &Observed, known: &Known) -> Provenance {
+fn provenance(gathered: &Gathered, observed: &Observed, known: &EvaluationState) -> Provenance {
     let dataset = known.quality().and_then(|quality| quality.dataset.clone());
     Provenance {
         mlflow_run_id: own_run(observed).map(|run| run.run_id),

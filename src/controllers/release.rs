@@ -46,7 +46,7 @@ pub fn revision(object: &impl ResourceExt) -> Option<&str> {
 }
 
 /// Whether a ReplicaSet served an earlier revision too: its pods may be older than the release.
-pub fn came_back(replica_set: &ReplicaSet) -> bool {
+pub fn is_reused(replica_set: &ReplicaSet) -> bool {
     replica_set.annotations().contains_key(REVISION_HISTORY)
 }
 
@@ -88,7 +88,7 @@ pub fn rollout_complete(deployment: &Deployment) -> bool {
 
 /// Whether a pod was made by the ReplicaSet, by its generated name. Names reach further back than the API
 /// server's list of pods: a pod that is gone still has its history.
-pub fn made_by(replica_set: &str, pod: &str) -> bool {
+pub fn pod_of_replica_set(replica_set: &str, pod: &str) -> bool {
     let mut prefix = format!("{replica_set}-");
     prefix.truncate(GENERATED_PREFIX);
     pod.strip_prefix(prefix.as_str()).is_some_and(is_generated)
@@ -121,12 +121,12 @@ mod tests {
 
     #[test]
     fn a_pod_belongs_to_the_replica_set_whose_name_it_extends_by_five_characters() {
-        assert!(made_by("ranker-6d4cf56db6", "ranker-6d4cf56db6-x7k2p"));
-        assert!(!made_by("ranker-6d4cf56db6", "ranker-6d4cf56db6-x7k2"));
-        assert!(!made_by("ranker-6d4cf56db6", "ranker-6d4cf56db7-x7k2p"));
-        assert!(!made_by("ranker", "ranker-6d4cf56db6-x7k2p"));
+        assert!(pod_of_replica_set("ranker-6d4cf56db6", "ranker-6d4cf56db6-x7k2p"));
+        assert!(!pod_of_replica_set("ranker-6d4cf56db6", "ranker-6d4cf56db6-x7k2"));
+        assert!(!pod_of_replica_set("ranker-6d4cf56db6", "ranker-6d4cf56db7-x7k2p"));
+        assert!(!pod_of_replica_set("ranker", "ranker-6d4cf56db6-x7k2p"));
         let long = format!("{}-6d4cf56db6", "a".repeat(60));
-        assert!(made_by(&long, &format!("{}x7k2p", &long[..58])));
+        assert!(pod_of_replica_set(&long, &format!("{}x7k2p", &long[..58])));
     }
 
     #[test]

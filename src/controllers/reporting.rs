@@ -14,16 +14,16 @@ use quality_core::{
     judge::Verdict,
     plan::Candidate,
     policy::Policy,
-    quality::{Known, Quality},
+    quality::{EvaluationState, Quality},
     report::{
-        Material, Past, Rehearsal, Report, report,
-        strict::{self, Full, Readiness, Section},
+        PastIncident, Rehearsal, Report, ReportInput, report,
+        strict::{self, FullReport, Readiness, Section},
     },
     review,
 };
 
 /// What was seen of one policy.
-pub struct Seen<'a> {
+pub struct ReportFacts<'a> {
     /// The policy.
     pub policy: &'a QualityPolicy,
     /// The same, validated.
@@ -35,7 +35,7 @@ pub struct Seen<'a> {
     /// Why the last look had no evidence.
     pub problem: Option<&'a str>,
     /// The evaluation evidence.
-    pub known: &'a Known,
+    pub known: &'a EvaluationState,
     /// The checkpoints.
     pub candidates: &'a [Candidate],
     /// The finished drills, oldest first.
@@ -63,10 +63,10 @@ pub struct Reported {
 }
 
 /// Makes both.
-pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
+pub fn reported(seen: &ReportFacts<'_>, now: Timestamp) -> Reported {
     let incidents = past(seen.gathered);
     let metrics = metrics_name(seen.policy);
-    let mut found = report(&Material {
+    let mut found = report(&ReportInput {
         policy: seen.rules,
         verdict: seen.verdict,
         problem: seen.problem,
@@ -85,7 +85,7 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         seen.policy.namespace().unwrap_or_default(),
         seen.policy.name_any()
     );
-    let full = Full {
+    let full = FullReport {
         subject: &subject,
         report: &found,
         policy: seen.rules,
@@ -106,20 +106,20 @@ pub fn reported(seen: &Seen<'_>, now: Timestamp) -> Reported {
         questions,
         limits: Limits::of(seen.rules, seen.verdict),
         quality: match seen.known {
-            Known::Judged { quality, .. } => Some(quality.clone()),
-            Known::Missing { .. } | Known::Pending => None,
+            EvaluationState::Judged { quality, .. } => Some(quality.clone()),
+            EvaluationState::Missing { .. } | EvaluationState::Pending => None,
         },
     }
 }
 
 /// The policy's incidents as a report tells them, oldest first.
-fn past(gathered: &Gathered) -> Vec<Past> {
+fn past(gathered: &Gathered) -> Vec<PastIncident> {
     gathered
         .incidents
         .iter()
         .map(|incident| {
             let status = incident.status.clone().unwrap_or_default();
-            Past {
+            PastIncident {
                 name: incident.name_any(),
                 state: status.state,
                 trigger: incident.spec.trigger,
@@ -144,7 +144,7 @@ fn metrics_name(policy: &QualityPolicy) -> String {
 
 /// The four lines of Rollback Readiness, from the conditions of the checkpoint that a rollback would roll back to; of the
 /// newest one where none may be used.
-fn readiness(seen: &Seen<'_>, found: &Report, now: i64) -> Vec<Readiness> {
+fn readiness(seen: &ReportFacts<'_>, found: &Report, now: i64) -> Vec<Readiness> {
     let checkpoints = &seen.gathered.checkpoints;
     let chosen = found
         .rollback

@@ -5,10 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use quality_api::{QualityIncident, QualityPolicy, REQUEST_ANNOTATION, RequestAnswer};
-use quality_core::plan::{Answer, Asked, Request, identity};
+use quality_core::plan::{PendingRequest, Request, RequestOutcome, identity};
 
 /// The policy's request, unless it was answered.
-pub fn pending(policy: &QualityPolicy, incidents: &[QualityIncident]) -> Option<Asked> {
+pub fn pending(policy: &QualityPolicy, incidents: &[QualityIncident]) -> Option<PendingRequest> {
     let value = policy.annotations().get(REQUEST_ANNOTATION)?;
     let id = identity(value);
     let answered = policy
@@ -21,7 +21,7 @@ pub fn pending(policy: &QualityPolicy, incidents: &[QualityIncident]) -> Option<
     let incident = incidents
         .iter()
         .find(|incident| incident.spec.request.as_deref() == Some(id.as_str()));
-    Some(Asked {
+    Some(PendingRequest {
         incident: incident.map(ResourceExt::name_any),
         request: Request::parse(value),
         id,
@@ -29,7 +29,7 @@ pub fn pending(policy: &QualityPolicy, incidents: &[QualityIncident]) -> Option<
 }
 
 /// An answer for the policy's status.
-pub fn given(answer: &Answer, now: Timestamp) -> RequestAnswer {
+pub fn given(answer: &RequestOutcome, now: Timestamp) -> RequestAnswer {
     RequestAnswer {
         id: answer.id.clone(),
         accepted: answer.outcome.is_ok(),

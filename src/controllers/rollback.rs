@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::controllers::{
     context::{CallError, Context, call},
-    gather::rivals,
+    gather::conflicting_policies,
     release,
 };
 use quality_api::{FIELD_MANAGER, ObjectIdentity, QualityPolicy, ROLLBACK_ANNOTATION, RollbackCheckpoint};
@@ -202,7 +202,7 @@ fn nothing_else_was_told(context: &Context, policy: &QualityPolicy) -> Result<()
         "the policy changed",
     )?;
     ensure(
-        rivals(&context.stores, policy).is_empty(),
+        conflicting_policies(&context.stores, policy).is_empty(),
         "another policy guards the same Deployment",
     )
 }

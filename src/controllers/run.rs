@@ -22,18 +22,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     controllers::{
+        backoff::Soon,
         context::{CallError, Context, PolicyObject, Stores, call},
         drill::{DrillObject, Wiring},
-        evidence::Desk,
-        figures::figures,
+        evaluation::EvaluationLoader,
         gather::policies_of,
-        notify,
+        notification,
+        policy_metrics::figures,
         reconcile::{on_error, reconcile},
-        rewatch::Soon,
         verification,
     },
     leader::Leadership,
-    meters::{Meters, QueryLabels},
+    metrics::{Meters, QueryLabels},
 };
 use quality_api::{QualityIncident, QualityReport, RollbackCheckpoint};
 use quality_core::history::History;
@@ -100,15 +100,15 @@ pub async fn run(
             .collect()
     });
     let sources = sources(config, &meters, &(namespaces as Namespaces));
-    let evidence = Desk::new(config, meters.clone());
-    let verification = verification::Desk::new(config, meters.clone());
+    let evidence = EvaluationLoader::new(config, meters.clone());
+    let verification = verification::ImageVerifier::new(config, meters.clone());
     let context = Arc::new(Context::new(
         client,
         stores.clone(),
         sources,
         evidence,
         verification,
-        notify::desk::Desk::new(config, &meters),
+        notification::notifier::Notifier::new(config, &meters),
         meters,
     ));
     let synced = Arc::new(SetOnce::new());

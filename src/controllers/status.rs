@@ -6,14 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt, core::ObjectMeta};
 
 use crate::controllers::{
-    bounds, build,
+    build,
     context::{CallError, Context, call, post},
     drill::schedule::Scheduled,
     gate,
     gather::Gathered,
-    judged::Judged,
+    release_analysis::ReleaseAnalysis,
     reporting::Reported,
     snapshot::Due,
+    truncate,
 };
 use quality_api::{
     DesignEffects, LocalReference, POLICY_LABEL, QualityPolicy, QualityPolicyStatus, QualityReport, QualityReportSpec,
@@ -81,7 +82,7 @@ pub async fn update(
     context: &Context,
     policy: &QualityPolicy,
     gathered: &Gathered,
-    judged: &Judged,
+    judged: &ReleaseAnalysis,
     reported: &Reported,
     scheduled: &Scheduled,
     now: Timestamp,
@@ -182,7 +183,7 @@ pub async fn update(
     Ok(write_report(context, policy, &living, &status, judged, reported, now).await? || wrote)
 }
 
-fn release_status(judged: &Judged) -> ReleaseStatus {
+fn release_status(judged: &ReleaseAnalysis) -> ReleaseStatus {
     let release = &judged.subject.release;
     let decimal = |value: f64| format!("{value:.4}");
     ReleaseStatus {
@@ -257,17 +258,13 @@ fn moves(known: &[Condition], new: &[Condition]) -> bool {
 
 /// Whether some trigger has another verdict, or its evidence another order of magnitude while it grows.
 fn trigger_moves(known: &[TriggerStatus], new: &[TriggerStatus]) -> bool {
-    let decade = |evidence: &str| {
-        let odds = evidence.strip_suffix(" : 1").unwrap_or("1");
-        odds.bytes().filter(u8::is_ascii_digit).count().saturating_sub(1)
-    };
     let key = |trigger: &TriggerStatus| {
         // A reading that is missing once comes back; what is told is that it stays away.
         (
             trigger.name.clone(),
-            trigger.verdict.clone(),
+            trigger.verdict,
             trigger.reason.clone(),
-            decade(&trigger.evidence),
+            trigger.evidence_magnitude,
             trigger.note.clone(),
         )
     };
@@ -289,7 +286,7 @@ async fn write_report(
     policy: &QualityPolicy,
     living: &Living<'_>,
     policy_status: &QualityPolicyStatus,
-    judged: &Judged,
+    judged: &ReleaseAnalysis,
     reported: &Reported,
     now: Timestamp,
 ) -> Result<bool, CallError> {
@@ -331,7 +328,7 @@ async fn write_report(
         history: old.history.clone(),
         updated_at: old.updated_at.clone(),
     };
-    bounds::fit(&mut status);
+    truncate::fit(&mut status);
     if !living.due.is_empty() {
         status.history = judged.charted(&reported.limits, reported.quality.as_deref());
     }

@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 
 use crate::{
     config::{Config, Verification},
-    meters::{Meters, QueryLabels},
+    metrics::{Meters, QueryLabels},
 };
 use quality_api::{Artifact, RollbackCheckpoint, conditions};
 use quality_core::{
     incident::ContainerImage,
-    readiness::{Look, Part},
+    readiness::{CheckResult, Part},
 };
 use quality_sources::{
     object_storage,
@@ -40,17 +40,17 @@ const HASH_DEADLINE: Duration = Duration::from_secs(3_600);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// What is known of one checkpoint.
-pub struct Seen {
+pub struct CheckpointChecks {
     /// Of its images.
-    pub image: Look,
+    pub image: CheckResult,
     /// Of its artifacts.
-    pub artifacts: Look,
+    pub artifacts: CheckResult,
     /// When its artifacts' bytes last had their hashes, unix seconds.
     pub hashed_at: Option<i64>,
 }
 
 /// Looks at all checkpoints and keeps what it saw.
-pub struct Desk {
+pub struct ImageVerifier {
     places: Arc<Places>,
     slots: Arc<Mutex<HashMap<String, Slot>>>,
     lookers: Arc<Semaphore>,
@@ -74,7 +74,7 @@ struct Slot {
 
 /// When something is looked at, and what was seen.
 struct Round {
-    look: Look,
+    look: CheckResult,
     /// When it was last found good, unix seconds.
     verified: Option<i64>,
     due: Instant,
@@ -88,7 +88,7 @@ struct Hashes {
     marks: Vec<String>,
 }
 
-impl Desk {
+impl ImageVerifier {
     /// A desk for the administrator's registries and stores.
     pub fn new(config: &Config, meters: Arc<Meters>) -> Self {
         let registry = |(host, settings): (&String, _)| {
@@ -112,7 +112,7 @@ impl Desk {
     }
 
     /// What is known now of a checkpoint; starts to look when that is due.
-    pub fn ask(&self, checkpoint: &RollbackCheckpoint) -> Seen {
+    pub fn ask(&self, checkpoint: &RollbackCheckpoint) -> CheckpointChecks {
         let uid = checkpoint.uid().unwrap_or_default();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -127,7 +127,7 @@ impl Desk {
                 self.look_at_artifacts(uid, checkpoint.spec.artifacts.clone(), slot.hashes.clone());
             }
         }
-        Seen {
+        CheckpointChecks {
             image: slot.image.look.clone(),
             artifacts: slot.artifacts.look.clone(),
             hashed_at: slot.hashes.at,
@@ -135,7 +135,7 @@ impl Desk {
     }
 
     /// Looks the images of a checkpoint up now, and when they were last found good.
-    pub async fn confirm(&self, uid: &str, images: &[ContainerImage]) -> (Look, Option<i64>) {
+    pub async fn confirm(&self, uid: &str, images: &[ContainerImage]) -> (CheckResult, Option<i64>) {
         let looked = tokio::time::timeout(CONFIRM_DEADLINE, self.places.images(images)).await;
         let look = looked.unwrap_or_else(|_| unanswered(&images_in_words(images), &ImageError::TooSlow));
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,8 +184,8 @@ impl Desk {
     }
 }
 
-fn count(meters: &Meters, look: &Look, source: &str) {
-    if matches!(look, Look::Unanswered { .. }) {
+fn count(meters: &Meters, look: &CheckResult, source: &str) {
+    if matches!(look, CheckResult::Unanswered { .. }) {
         let labels = QueryLabels {
             source: source.to_owned(),
             category: "verification".to_owned(),
@@ -216,7 +216,7 @@ impl Slot {
 impl Round {
     fn new(verified: Option<i64>, now: Instant) -> Self {
         Self {
-            look: Look::Pending,
+            look: CheckResult::Pending,
             verified,
             due: now,
             under_way: false,
@@ -229,16 +229,18 @@ impl Round {
         begins
     }
 
-    fn take(&mut self, look: Look, schedule: Verification, now: Instant) {
+    fn take(&mut self, look: CheckResult, schedule: Verification, now: Instant) {
         self.under_way = false;
         let pause = match &look {
-            Look::Verified { at, .. } => {
+            CheckResult::Verified { at, .. } => {
                 self.verified = Some(*at);
                 schedule.interval_seconds
             }
-            Look::Nothing | Look::NotConfigured(_) => schedule.interval_seconds,
+            CheckResult::Nothing | CheckResult::NotConfigured(_) => schedule.interval_seconds,
             // What is broken may be mended, and what did not answer may answer.
-            Look::Pending | Look::Broken { .. } | Look::Unanswered { .. } => schedule.retry_seconds,
+            CheckResult::Pending | CheckResult::Broken { .. } | CheckResult::Unanswered { .. } => {
+                schedule.retry_seconds
+            }
         };
         self.due = now + Duration::from_secs(pause);
         self.look = look;
@@ -254,27 +256,27 @@ fn images_in_words(images: &[ContainerImage]) -> String {
     format!("image {}", names.join(", "))
 }
 
-fn unanswered(what: &str, error: &ImageError) -> Look {
-    Look::Unanswered {
+fn unanswered(what: &str, error: &ImageError) -> CheckResult {
+    CheckResult::Unanswered {
         reason: error.reason(),
         message: format!("{what}: {error}"),
     }
 }
 
-fn broken(reason: &'static str, message: String) -> Look {
-    Look::Broken { reason, message }
+fn broken(reason: &'static str, message: String) -> CheckResult {
+    CheckResult::Broken { reason, message }
 }
 
 impl Places {
-    async fn images(&self, images: &[ContainerImage]) -> Look {
+    async fn images(&self, images: &[ContainerImage]) -> CheckResult {
         let mut looks = Vec::new();
         for image in images {
             looks.push(self.image(&image.image).await);
         }
-        Look::all(looks)
+        CheckResult::all(looks)
     }
 
-    async fn image(&self, image: &str) -> Look {
+    async fn image(&self, image: &str) -> CheckResult {
         let what = format!("image {image}");
         let Some(reference) = Reference::parse(image) else {
             let error = ImageError::Reference;
@@ -282,13 +284,13 @@ impl Places {
         };
         let registry = match self.registries.get(&reference.host) {
             None => {
-                return Look::NotConfigured(format!(
+                return CheckResult::NotConfigured(format!(
                     "{what} was not looked for: the operator's configuration has no registry {}",
                     reference.host
                 ));
             }
             Some(Err(problem)) => {
-                return Look::Unanswered {
+                return CheckResult::Unanswered {
                     reason: "RegistryNotUsable",
                     message: format!("{what}: its registry {problem}"),
                 };
@@ -297,7 +299,7 @@ impl Places {
         };
         let looked = tokio::time::timeout(LOOK_DEADLINE, registry.check(&reference)).await;
         match looked.unwrap_or(Err(ImageError::TooSlow)) {
-            Ok(layers) => Look::Verified {
+            Ok(layers) => CheckResult::Verified {
                 at: now(),
                 message: format!("{what}: manifest, configuration and {layers} layers are in its registry"),
             },
@@ -313,7 +315,7 @@ impl Places {
         known: Hashes,
         schedule: Verification,
         lookers: &Semaphore,
-    ) -> (Look, Hashes) {
+    ) -> (CheckResult, Hashes) {
         let began = now();
         let rehash = i64::try_from(schedule.rehash_seconds).unwrap_or(i64::MAX);
         let all_due = known.at.is_none_or(|at| began - at >= rehash);
@@ -340,24 +342,27 @@ impl Places {
             };
             looks.push(look);
         }
-        let look = Look::all(looks);
+        let look = CheckResult::all(looks);
         let hashes = match &look {
-            Look::Verified { .. } => Hashes {
+            CheckResult::Verified { .. } => Hashes {
                 at: if hashed { Some(began) } else { known.at },
                 marks,
             },
             // Read anew as soon as it is there again.
-            Look::Broken { .. } => Hashes::default(),
-            Look::Pending | Look::Nothing | Look::NotConfigured(_) | Look::Unanswered { .. } => known,
+            CheckResult::Broken { .. } => Hashes::default(),
+            CheckResult::Pending
+            | CheckResult::Nothing
+            | CheckResult::NotConfigured(_)
+            | CheckResult::Unanswered { .. } => known,
         };
         (look, hashes)
     }
 
     /// The artifact is there with its size: where it is read, and what the store marks it with.
-    async fn stat(&self, artifact: &Artifact) -> Result<((object_storage::Folder, String), String), Look> {
+    async fn stat(&self, artifact: &Artifact) -> Result<((object_storage::Folder, String), String), CheckResult> {
         let what = format!("artifact {}", artifact.uri);
         let Some((name, settings, rest)) = object_storage::covering(&self.stores, &artifact.uri) else {
-            return Err(Look::NotConfigured(format!(
+            return Err(CheckResult::NotConfigured(format!(
                 "{what} was not looked for: no object store of the operator's configuration covers it"
             )));
         };
@@ -366,7 +371,7 @@ impl Places {
         let (Some((file, folders)), false) = (parts.split_last(), strange) else {
             return Err(broken("ReferenceInvalid", format!("{what}: its URI names no file")));
         };
-        let failed = |error: &dyn std::fmt::Display| Look::Unanswered {
+        let failed = |error: &dyn std::fmt::Display| CheckResult::Unanswered {
             reason: "StoreUnreachable",
             message: format!("{what}: {error}"),
         };
@@ -385,9 +390,9 @@ impl Places {
     }
 
     /// Reads an artifact's bytes.
-    async fn hash(&self, artifact: &Artifact, (folder, file): &(object_storage::Folder, String)) -> Look {
+    async fn hash(&self, artifact: &Artifact, (folder, file): &(object_storage::Folder, String)) -> CheckResult {
         let what = format!("artifact {}", artifact.uri);
-        let failed = |message: String| Look::Unanswered {
+        let failed = |message: String| CheckResult::Unanswered {
             reason: "StoreUnreachable",
             message,
         };
@@ -407,8 +412,8 @@ impl Places {
     }
 }
 
-fn intact() -> Look {
-    Look::Verified {
+fn intact() -> CheckResult {
+    CheckResult::Verified {
         at: now(),
         message: "every artifact is in its store with its size, and had its sha256 when it was last read".to_owned(),
     }

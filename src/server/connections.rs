@@ -28,10 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::meters::{KindLabel, Meters};
+use crate::metrics::{KindLabel, Meters};
 
 /// The longest head of a request, bytes: what a connection buffers at most.
-const LONGEST_HEAD: usize = 16 << 10;
+const MAX_HEAD: usize = 16 << 10;
 /// Connections that were closed and are not gone yet, at most.
 const SLACK: usize = 32;
 /// The pause after the machine had no descriptor for a connection.
@@ -239,7 +239,7 @@ async fn converse(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, hea
         .header_read_timeout(head)
         // The peers come every few seconds at most: to connect anew costs less than to keep what may never ask again.
         .keep_alive(false)
-        .max_buf_size(LONGEST_HEAD)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let error = connection.await.err()?;
     error.is_timeout().then_some(Closed::NoRequest)

@@ -20,22 +20,22 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    meters::Meters,
+    metrics::Meters,
     server::connections::{self, Limits},
 };
 use quality_api::QualityReport;
-use quality_render::page::{self, Entry, Records};
+use quality_render::html_report::{self, Entry, Records};
 
 /// Pages that are made at the same time: each asks the API server for the records of a namespace.
 const AT_ONCE: usize = 2;
 /// A page takes at most this long, its turn included.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Reports that the list shows.
-const MOST_ENTRIES: usize = 500;
+const MAX_ENTRIES: usize = 500;
 /// Reports that are read at a time: they are the largest objects there are.
 const ENTRIES_A_CALL: u32 = 25;
 /// Records of a kind that a page is made from.
-const MOST_RECORDS: u32 = 500;
+const MAX_RECORDS: u32 = 500;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -132,9 +132,9 @@ async fn entries(shown: &Shown) -> Result<String, Refusal> {
                 .map(Entry::from),
         );
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(_) if entries.len() >= MOST_ENTRIES => return Ok(page::index(&entries, true)),
+            Some(_) if entries.len() >= MAX_ENTRIES => return Ok(html_report::index(&entries, true)),
             Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(page::index(&entries, false)),
+            None => return Ok(html_report::index(&entries, false)),
         }
     }
 }
@@ -146,8 +146,8 @@ async fn render(shown: &Shown, namespace: &str, name: &str) -> Result<String, Re
     }
     let one = ListParams::default().fields(&format!("metadata.name={name}"));
     let report = list::<QualityReport>(shown, namespace, &one).await?.into_iter().next();
-    let all = ListParams::default().limit(MOST_RECORDS);
-    Ok(page::page(&Records {
+    let all = ListParams::default().limit(MAX_RECORDS);
+    Ok(html_report::page(&Records {
         report: report.ok_or(Refusal::NotFound)?,
         incidents: list(shown, namespace, &all).await?,
         drills: list(shown, namespace, &all).await?,
@@ -176,7 +176,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn guarded(content: &'static str) -> [(HeaderName, String); 8] {
-    let policy = format!("{}; frame-ancestors 'none'", page::content_security_policy());
+    let policy = format!("{}; frame-ancestors 'none'", html_report::content_security_policy());
     [
         (header::CONTENT_TYPE, content.to_owned()),
         (header::CONTENT_SECURITY_POLICY, policy),

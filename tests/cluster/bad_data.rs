@@ -17,7 +17,7 @@ use crate::{
     scene::{Scene, bad, good, image, merge, policy, quick, space},
 };
 
-const LONGEST_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// A guarded release whose metrics come through a proxy.
 async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
@@ -25,7 +25,7 @@ async fn behind_a_proxy(namespace: &str) -> (Proxy, Scene) {
     let proxy = Proxy::of(&space.endpoints.prometheus).await.unwrap();
     let options = OperatorOptions {
         timeout: Duration::from_secs(2),
-        max_answer_bytes: LONGEST_ANSWER,
+        max_answer_bytes: MAX_ANSWER,
         ..OperatorOptions::for_namespace(namespace, &proxy.url())
     };
     let targets = space.endpoints.prometheus_targets.clone();

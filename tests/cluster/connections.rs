@@ -32,9 +32,9 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// They come within this time.
 const ARRIVAL: Duration = Duration::from_secs(5);
 /// The peer of a connection that was closed comes again after this time on average, between half of it and one and a half.
-const AGAIN: Duration = Duration::from_secs(20);
+const RECONNECT_AFTER: Duration = Duration::from_secs(20);
 /// What a port takes at a time, with some that are being closed.
-const MOST_A_PORT: usize = 160;
+const MAX_A_PORT: usize = 160;
 /// What it closes a silent one after, with some room for a busy machine.
 const CLOSED_AFTER: Duration = Duration::from_secs(15);
 /// A page is made from what the API server answers.
@@ -65,7 +65,7 @@ async fn half_open(address: SocketAddr, share: f64, begin: &'static str, closed:
             closed.fetch_add(1, Ordering::Relaxed);
         }
         // Not in the order in which they came.
-        tokio::time::sleep(AGAIN.mul_f64(0.5 + (share * 997.0).fract())).await;
+        tokio::time::sleep(RECONNECT_AFTER.mul_f64(0.5 + (share * 997.0).fract())).await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn half_open_connections_leave_readiness_and_memory_as_they_were() {
         probes += 1;
         most_memory = most_memory.max(operator.memory().unwrap());
         let open = operator.files().unwrap();
-        assert!(open <= files + 2 * MOST_A_PORT + OTHER_FILES, "{open} files are open");
+        assert!(open <= files + 2 * MAX_A_PORT + OTHER_FILES, "{open} files are open");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let held = closed.load(Ordering::Relaxed);

@@ -21,7 +21,7 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 use quality_api::{DRILL_LABEL, DrillMode, DrillState, IncidentState, RecoveryDrill};
-use quality_core::slo::Standing;
+use quality_core::slo::SloStatus;
 use serde_json::json;
 
 use crate::{
@@ -175,7 +175,7 @@ async fn a_shadow_drill_passes_and_leaves_nothing_but_its_record() {
     let report = scene.report("RTO and RPO pass", |report| {
         let rows = report.status.clone().unwrap_or_default().slo_summary;
         let passing = |row: &&quality_api::SloRow| {
-            ["RTO", "RPO"].contains(&row.slo.as_str()) && row.status == Standing::Passing.name()
+            ["RTO", "RPO"].contains(&row.slo.as_str()) && row.status == SloStatus::Passing.name()
         };
         rows.iter().filter(passing).count() == 2
     });

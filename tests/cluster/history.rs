@@ -170,7 +170,7 @@ async fn a_release_just_under_its_limit_is_left_alone_for_ten_minutes() {
     let policy = judged(&replayed).await;
     let triggers = policy.status.unwrap().triggers;
     let errors = triggers.iter().find(|trigger| trigger.name == "ErrorRate").unwrap();
-    assert_ne!(errors.verdict, "Breach", "{errors:#?}");
+    assert_ne!(errors.verdict, quality_api::TriggerState::Breach, "{errors:#?}");
     // And on the looks that follow.
     let looks = || async { Ok(replayed.operator.counter("quality_officer_looks_total")) };
     replayed

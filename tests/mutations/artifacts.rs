@@ -427,7 +427,7 @@ fn checkpoint_registries_survive() {
         &[example("checkpoint_registry.yaml")],
         |bytes| checkpoint_registry::parse(bytes).map_err(|error| error.to_string()),
         |registry| {
-            assert!(registry.checkpoints.len() <= checkpoint_registry::MOST_CHECKPOINTS);
+            assert!(registry.checkpoints.len() <= checkpoint_registry::MAX_CHECKPOINTS);
             for checkpoint in &registry.checkpoints {
                 assert!(checkpoint.artifacts.iter().all(|artifact| artifact.size >= 0));
                 for image in &checkpoint.images {

@@ -18,9 +18,9 @@ use crate::mutate::{Format, mutated, mutations};
 const USUAL: u32 = 150;
 const FULL: u32 = 3_600;
 /// No document may take longer: hundreds of times what the slowest needs, for a machine that is busy.
-const LONGEST: Duration = Duration::from_secs(20);
+const MAX_TIME: Duration = Duration::from_secs(20);
 /// The longest message of a refusal, characters.
-const LONGEST_MESSAGE: usize = 600;
+const MAX_MESSAGE: usize = 600;
 
 static ALL: AtomicU32 = AtomicU32::new(0);
 
@@ -56,7 +56,7 @@ pub fn survives<T>(
         let began = Instant::now();
         let mut result = Err(String::new());
         let used = allocation_counter::measure(|| result = read(&document));
-        prop_assert!(began.elapsed() < LONGEST, "it took {:?}", began.elapsed());
+        prop_assert!(began.elapsed() < MAX_TIME, "it took {:?}", began.elapsed());
         let most = (16 << 20) + 64 * document.len() as u64;
         prop_assert!(
             used.bytes_max < most,
@@ -143,10 +143,7 @@ fn tell(name: &str, cases: u32, began: Instant, what: &str) {
 pub fn is_clear(message: &str) {
     assert!(!message.trim().is_empty(), "a refusal without words");
     let length = message.chars().count();
-    assert!(
-        length <= LONGEST_MESSAGE,
-        "a message of {length} characters: {message:?}"
-    );
+    assert!(length <= MAX_MESSAGE, "a message of {length} characters: {message:?}");
     assert!(
         !message.chars().any(char::is_control),
         "control characters: {message:?}"

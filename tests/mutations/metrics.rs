@@ -6,13 +6,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use quality_api::{Preset, QualityPolicySpec, WhenAbsent};
 use quality_core::{
+    counters::{CounterDeltas, Coverage, Metric, NoDataReason},
     judge::{Analysis, DesignEffects, State, TriggerVerdict, Verdict},
-    sample::{Coverage, Differ, Metric, Unknown},
 };
 use quality_officer::validate;
 use quality_sources::{
     answer,
-    presets::{Ask, MetricSet},
+    presets::{MetricSet, QueryKind},
     table::Table,
 };
 use serde_json::{Value, json};
@@ -25,20 +25,20 @@ use crate::{
 const START: i64 = 1_795_000_000;
 const LOOKS: i64 = 12;
 const INTERVAL: i64 = 15;
-const ASKS: [Ask; 8] = [
-    Ask::SampledAt,
-    Ask::ErrorsSeen,
-    Ask::Value(Metric::Requests),
-    Ask::Value(Metric::Errors),
-    Ask::Value(Metric::Latency),
-    Ask::Value(Metric::InFlight),
-    Ask::Value(Metric::GpuUtilization),
-    Ask::Value(Metric::GpuMemory),
+const ASKS: [QueryKind; 8] = [
+    QueryKind::SampledAt,
+    QueryKind::ErrorsSeen,
+    QueryKind::Value(Metric::Requests),
+    QueryKind::Value(Metric::Errors),
+    QueryKind::Value(Metric::Latency),
+    QueryKind::Value(Metric::InFlight),
+    QueryKind::Value(Metric::GpuUtilization),
+    QueryKind::Value(Metric::GpuMemory),
 ];
 
 /// What a healthy service of two pods answers at a look: 100 requests per second and pod, 2 of 1,000 fail, 1 of 100 is
 /// slower than 500 ms.
-fn answered(ask: Ask, look: i64) -> Value {
+fn answered(ask: QueryKind, look: i64) -> Value {
     let at = START + look * INTERVAL;
     let requests = 1_500.0 * (look + 10) as f64;
     let mut result = Vec::new();
@@ -52,41 +52,41 @@ fn answered(ask: Ask, look: i64) -> Value {
             result.push(json!({"metric": metric, "value": [at, value.to_string()]}));
         };
         match ask {
-            Ask::SampledAt => row(json!({}), (at - 1) as f64),
-            Ask::ErrorsSeen => row(json!({}), 2.0),
-            Ask::Value(Metric::Requests) => row(json!({}), requests),
-            Ask::Value(Metric::Errors) => row(json!({}), requests * 0.002),
-            Ask::Value(Metric::Latency) => {
+            QueryKind::SampledAt => row(json!({}), (at - 1) as f64),
+            QueryKind::ErrorsSeen => row(json!({}), 2.0),
+            QueryKind::Value(Metric::Requests) => row(json!({}), requests),
+            QueryKind::Value(Metric::Errors) => row(json!({}), requests * 0.002),
+            QueryKind::Value(Metric::Latency) => {
                 for (edge, share) in [("0.1", 0.5), ("0.25", 0.9), ("0.5", 0.99), ("1", 0.999), ("+Inf", 1.0)] {
                     row(json!({"le": edge}), requests * share);
                 }
             }
-            Ask::Value(Metric::InFlight) => row(json!({}), 4.0),
-            Ask::Value(Metric::GpuUtilization | Metric::GpuMemory) => row(json!({"gpu": "0"}), 0.5),
+            QueryKind::Value(Metric::InFlight) => row(json!({}), 4.0),
+            QueryKind::Value(Metric::GpuUtilization | Metric::GpuMemory) => row(json!({"gpu": "0"}), 0.5),
         }
     }
     json!({"status": "success", "data": {"resultType": "vector", "result": result}})
 }
 
 /// Takes an answer into the table of its look as the source does.
-fn take(table: &mut Table, (number, ask): (usize, Ask), answer: &[u8]) {
+fn take(table: &mut Table, (number, ask): (usize, QueryKind), answer: &[u8]) {
     let failed = match answer::read(answer, &mut |row| {
         if let Some((_, value)) = row.samples.last() {
             table.add(ask, number, row, *value);
         }
     }) {
-        Ok(answer::Said {
+        Ok(answer::ResponseStatus {
             success: true,
             warnings: false,
         }) => return,
-        Ok(answer::Said { warnings: true, .. }) => Unknown::Partial,
-        _ => Unknown::ProviderError,
+        Ok(answer::ResponseStatus { warnings: true, .. }) => NoDataReason::Partial,
+        _ => NoDataReason::ProviderError,
     };
     table.fail(ask, failed, "the source did not answer");
 }
 
 /// The verdict after all looks, of which some were changed.
-fn judged(change: &dyn Fn(Ask, i64, Vec<u8>) -> Vec<u8>) -> Vec<Verdict> {
+fn judged(change: &dyn Fn(QueryKind, i64, Vec<u8>) -> Vec<u8>) -> Vec<Verdict> {
     let spec: QualityPolicySpec = serde_json::from_value(json!({
         "targetRef": {"name": "ranker"}, "objectives": {"gpu": {"enabled": true}},
     }))
@@ -101,7 +101,7 @@ fn judged(change: &dyn Fn(Ask, i64, Vec<u8>) -> Vec<u8>) -> Vec<Verdict> {
     };
     let mut analysis = Analysis::new(policy, START, effects).unwrap();
     analysis.first_ready(START - 1_000);
-    let mut differ = Differ::default();
+    let mut differ = CounterDeltas::default();
     let mut verdicts = Vec::new();
     for look in 0..LOOKS {
         let mut table = Table::new(START + look * INTERVAL, unit);
@@ -163,7 +163,7 @@ fn answers_of_the_query_api_survive() {
                 assert!(row.samples.iter().all(|(at, _)| at.is_finite()));
             });
             match said {
-                Ok(answer::Said {
+                Ok(answer::ResponseStatus {
                     success: true,
                     warnings: false,
                 }) => Ok(rows),
@@ -210,7 +210,7 @@ fn what_is_missing_or_no_number_is_never_a_breach() {
 }
 
 /// The verdicts when the answers to one query are changed at one look, or from it on.
-fn changed(mutations: &[Mutation], which: Ask, from: i64, lasts: bool) -> Vec<Verdict> {
+fn changed(mutations: &[Mutation], which: QueryKind, from: i64, lasts: bool) -> Vec<Verdict> {
     judged(&|ask, look, answer| {
         let is_meant = ask == which && (look == from || lasts && look > from);
         if is_meant {

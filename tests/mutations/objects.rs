@@ -9,8 +9,8 @@ use quality_api::{
 };
 use quality_core::format;
 use quality_officer::validate;
-use quality_render::transfer;
-use quality_render::{exports, page};
+use quality_render::checkpoint_registry;
+use quality_render::{audit_files, html_report};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -20,21 +20,21 @@ use crate::{
 };
 
 /// The page of the stored report, with some of its records changed.
-fn is_page(change: impl FnOnce(&mut page::Records)) {
+fn is_page(change: impl FnOnce(&mut html_report::Records)) {
     fn all<K: DeserializeOwned>(kind: &str) -> Vec<K> {
         stored(kind)
             .iter()
             .map(|bytes| serde_json::from_slice(bytes).unwrap())
             .collect()
     }
-    let mut records = page::Records {
+    let mut records = html_report::Records {
         report: all("QualityReport").remove(0),
         incidents: all("QualityIncident"),
         drills: all("RecoveryDrill"),
         checkpoints: all("RollbackCheckpoint"),
     };
     change(&mut records);
-    is_text(&page::page(&records));
+    is_text(&html_report::page(&records));
 }
 
 /// Objects of one kind as a real cluster had them, each a document.
@@ -124,8 +124,8 @@ fn incidents_survive() {
     kind("QualityIncident", |incident: QualityIncident| {
         let all = [incident];
         is_text(&print::incidents(&all, true));
-        is_text(&exports::rollback_log(&all));
-        exports::postmortem_report(&all);
+        is_text(&audit_files::rollback_log(&all));
+        audit_files::postmortem_report(&all);
         is_page(|records| records.incidents.extend(all));
     });
 }
@@ -135,7 +135,7 @@ fn checkpoints_survive() {
     kind("RollbackCheckpoint", |checkpoint: RollbackCheckpoint| {
         let all = [checkpoint];
         is_text(&print::checkpoints(&all, true));
-        if let Err(error) = transfer::written(&all) {
+        if let Err(error) = checkpoint_registry::written(&all) {
             is_text(&error.to_string());
         }
         is_page(|records| records.checkpoints.extend(all));
@@ -146,8 +146,8 @@ fn checkpoints_survive() {
 fn drills_survive() {
     kind("RecoveryDrill", |drill: RecoveryDrill| {
         let all = [drill];
-        is_text(&exports::recovery_test(&all));
-        exports::weekly_validation(&all);
+        is_text(&audit_files::recovery_test(&all));
+        audit_files::weekly_validation(&all);
         is_page(|records| records.drills.extend(all));
     });
 }

@@ -16,7 +16,7 @@ use axum::{
 use proptest::{prelude::*, sample::Index};
 use quality_sources::{
     formats::sha256,
-    load::Place,
+    load::EvidenceLocation,
     mlflow::Mlflow,
     oci_registry::{Reference, Registry},
     run::RunId,
@@ -112,7 +112,7 @@ fn answers_of_mlflow_survive() {
     let read = || {
         runtime.block_on(async {
             let id = RunId::parse(RUN).unwrap();
-            let place = Place::Mlflow(&mlflow);
+            let place = EvidenceLocation::Mlflow(&mlflow);
             let found = place.find(&id).await?;
             let completed = found.completed;
             assert_eq!(found.fingerprint().len(), 64);

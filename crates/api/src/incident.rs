@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Delivery;
 
-pub use quality_core::incident::{ContainerImage, IncidentState, Severity, Trigger};
+pub use quality_core::{
+    incident::{ContainerImage, IncidentState, Severity, Trigger},
+    judge::TriggerState,
+};
 
 use super::ReleasedImage;
 
@@ -134,8 +137,8 @@ pub struct CheckpointIntent {
 pub struct TriggerStatus {
     /// The trigger's name.
     pub name: String,
-    /// `Healthy`, `Breach`, `Undetermined` or `Unknown`.
-    pub verdict: String,
+    /// Where it stands.
+    pub verdict: TriggerState,
     /// Why, in a word, when the verdict is `Unknown` or `Undetermined`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -149,6 +152,8 @@ pub struct TriggerStatus {
     pub limit: String,
     /// The evidence against the release, as odds.
     pub evidence: String,
+    /// The order of magnitude of that evidence: 4 for 88,000 : 1, and 0 where it does not speak against the release.
+    pub evidence_magnitude: i32,
     /// The evidence at which the operator acts.
     pub needs: String,
     /// The design effect that tempers the evidence.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use quality_core::notice::Kind as NotificationKind;
+pub use quality_core::notification::Kind as NotificationKind;
 
 /// A receiver of the operator's configuration, and what it is told of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

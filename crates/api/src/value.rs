@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use quality_core::format;
 
 /// The most digits of a span: as in its pattern.
-const MOST_DIGITS: usize = 6;
+const MAX_DIGITS: usize = 6;
 /// The longest value that the schema lets through, characters.
-const LONGEST: usize = 32;
+const MAX_CHARACTERS: usize = 32;
 
 /// Why a value of a spec is not usable. The schema's patterns refuse most of these at admission; a stored
 /// object may still hold one.
@@ -39,7 +39,7 @@ macro_rules! text_value {
             }
 
             fn error(&self, expected: &'static str) -> ValueError {
-                ValueError { text: format::plain(&self.0, LONGEST), expected }
+                ValueError { text: format::plain(&self.0, MAX_CHARACTERS), expected }
             }
         }
     };
@@ -75,7 +75,7 @@ impl Span {
             _ => return Err(self.error("a duration like 15s, 500ms, 24h or 7d")),
         };
         match digits.parse::<u32>() {
-            Ok(count) if count > 0 && digits.len() <= MOST_DIGITS => Ok(f64::from(count) * unit),
+            Ok(count) if count > 0 && digits.len() <= MAX_DIGITS => Ok(f64::from(count) * unit),
             _ => Err(self.error("a positive duration like 15s, 500ms, 24h or 7d")),
         }
     }

@@ -7,7 +7,7 @@ use super::{QualityPolicy, RollbackCheckpoint};
 use quality_core::{
     policy::Policy,
     quarantine::{Quarantined, find},
-    readiness::{self, Facts, Finding, Look, Part, Readiness, Standing},
+    readiness::{self, CheckResult, CheckStatus, Facts, Finding, Part, Readiness},
 };
 
 /// Unix seconds as the API's time.
@@ -21,7 +21,7 @@ pub fn readiness(checkpoint: &RollbackCheckpoint, policy: &Policy, quarantine: &
     let unpinned = checkpoint.spec.images.iter().find(|image| image.digest().is_none());
     let mut images = checkpoint.spec.images.iter();
     let quarantined = images.find_map(|image| find(quarantine, &image.image));
-    let looked = |part| readiness::after(&Look::Pending, finding(&status.conditions, part).as_ref(), None);
+    let looked = |part| readiness::after(&CheckResult::Pending, finding(&status.conditions, part).as_ref(), None);
     let facts = Facts {
         revoked: checkpoint.spec.revoked,
         unpinned: unpinned.map(|image| {
@@ -53,9 +53,9 @@ pub fn finding(conditions: &[Condition], part: Part) -> Option<Finding> {
     let condition = conditions.iter().find(|condition| condition.type_ == part.name())?;
     Some(Finding {
         standing: match condition.status.as_str() {
-            "True" => Standing::Holds,
-            "False" => Standing::Fails,
-            _ => Standing::Unknown,
+            "True" => CheckStatus::Holds,
+            "False" => CheckStatus::Fails,
+            _ => CheckStatus::Unknown,
         },
         reason: condition.reason.clone(),
         message: condition.message.clone(),

@@ -120,9 +120,9 @@ impl Limits {
 /// Beyond the recovery time objective a step is waited for this much longer, seconds.
 const MARGIN: i64 = 60;
 /// A drill waits at most this long for one thing that passes, seconds.
-const LONGEST_WAIT: i64 = 15 * 60;
+const MAX_WAIT: i64 = 15 * 60;
 /// And at most this long for its turn and in all, seconds. Many policies of one namespace may share a schedule.
-const LONGEST_QUEUE: i64 = 6 * 3_600;
+const MAX_QUEUE: i64 = 6 * 3_600;
 
 /// What stands in the way of a drill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,7 +238,7 @@ pub struct Drill {
 
 /// Which images the Deployment under drill asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worn {
+pub enum ImageSet {
     /// Those that it began with.
     Start,
     /// Those of the fault.
@@ -253,7 +253,7 @@ pub enum Worn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Its images.
-    pub worn: Worn,
+    pub worn: ImageSet,
     /// It carries this drill's mark.
     pub marked: bool,
     /// Why no pods can be made, in the API server's words.
@@ -266,7 +266,7 @@ pub struct Subject {
 
 /// What the cluster shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct DrillObservation {
     /// Now, unix seconds.
     pub now: i64,
     /// The policy's objectives.
@@ -307,7 +307,7 @@ pub enum Step {
 }
 
 /// The next step of a drill.
-pub fn next(drill: &Drill, seen: &Seen) -> Step {
+pub fn next(drill: &Drill, seen: &DrillObservation) -> Step {
     match drill.state {
         DrillState::Pending => pending(drill, seen),
         DrillState::Finished => Step::Wait(None),
@@ -326,7 +326,7 @@ fn aborted(obstacle: &Obstacle) -> Outcome {
     outcome(DrillResult::Aborted, obstacle.reason(), obstacle.message())
 }
 
-fn pending(drill: &Drill, seen: &Seen) -> Step {
+fn pending(drill: &Drill, seen: &DrillObservation) -> Step {
     let Some(obstacle) = seen.obstacles.first() else {
         return Step::Begin;
     };
@@ -335,7 +335,7 @@ fn pending(drill: &Drill, seen: &Seen) -> Step {
     }
     let in_line = matches!(obstacle, Obstacle::AnotherDrill(_));
     let waited = seen.now - drill.created;
-    if waited > LONGEST_QUEUE || !in_line && seen.now - drill.entered > LONGEST_WAIT {
+    if waited > MAX_QUEUE || !in_line && seen.now - drill.entered > MAX_WAIT {
         let message = format!(
             "not begun {} after it was asked for: {}",
             format::span(waited),
@@ -346,7 +346,7 @@ fn pending(drill: &Drill, seen: &Seen) -> Step {
     Step::Wait(Some(obstacle.clone()))
 }
 
-fn under_way(drill: &Drill, seen: &Seen) -> Step {
+fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
     use DrillState as S;
     let Some(subject) = &seen.subject else {
         return match (drill.state, drill.mode) {
@@ -358,7 +358,7 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
             )),
         };
     };
-    if subject.worn == Worn::Other {
+    if subject.worn == ImageSet::Other {
         return Step::CleanUp(outcome(
             DrillResult::Aborted,
             "Changed",
@@ -368,7 +368,7 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
     let late = |since: i64| seen.now - since > seen.limits.patience();
     let since_fault = drill.fault_at.unwrap_or(drill.entered);
     match (drill.state, subject.worn) {
-        (S::Starting, Worn::Start) if subject.complete => Step::Break,
+        (S::Starting, ImageSet::Start) if subject.complete => Step::Break,
         (S::Starting, _) => match &subject.refusal {
             // Nothing is learned about the rollback path: production's own rollback asks for no more pods.
             Some(words) => Step::CleanUp(outcome(DrillResult::Aborted, "PodsRefused", words)),
@@ -382,8 +382,8 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
             )),
             None => Step::Wait(None),
         },
-        (S::Breaking, Worn::Start) => Step::Fault,
-        (S::Breaking, Worn::Fault) if subject.in_effect => Step::MarkBroken,
+        (S::Breaking, ImageSet::Start) => Step::Fault,
+        (S::Breaking, ImageSet::Fault) if subject.in_effect => Step::MarkBroken,
         (S::Breaking, _) if late(drill.entered) => Step::CleanUp(outcome(
             DrillResult::Aborted,
             "NoFault",
@@ -392,8 +392,8 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
                 subject.refusal.as_ref(),
             ),
         )),
-        (S::Broken, Worn::Checkpoint) => Step::MarkRolledBack,
-        (S::RollingBack, Worn::Checkpoint) if subject.complete => Step::Recovered,
+        (S::Broken, ImageSet::Checkpoint) => Step::MarkRolledBack,
+        (S::RollingBack, ImageSet::Checkpoint) if subject.complete => Step::Recovered,
         (S::Broken | S::RollingBack, _) if late(since_fault) => Step::CleanUp(outcome(
             DrillResult::Failed,
             "NotRecovered",
@@ -405,7 +405,7 @@ fn under_way(drill: &Drill, seen: &Seen) -> Step {
                 subject.refusal.as_ref(),
             ),
         )),
-        (S::Broken, Worn::Fault) => Step::RollBack,
+        (S::Broken, ImageSet::Fault) => Step::RollBack,
         // What was written a moment ago does not show yet.
         _ => Step::Wait(None),
     }
@@ -415,7 +415,7 @@ fn with(message: &str, refusal: Option<&String>) -> String {
     refusal.map_or_else(|| message.to_owned(), |words| format!("{message}: {words}"))
 }
 
-fn cleaning_up(drill: &Drill, seen: &Seen) -> Step {
+fn cleaning_up(drill: &Drill, seen: &DrillObservation) -> Step {
     let lost = || {
         outcome(
             DrillResult::Aborted,

@@ -5,7 +5,7 @@
 
 use crate::{
     incident::{IncidentState, Severity},
-    judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
+    judge::{MIN_REQUESTS, State, TriggerVerdict, Verdict},
 };
 
 /// Whether releases are let in.
@@ -90,7 +90,7 @@ pub struct Incident<'a> {
 
 /// What decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct GateInput<'a> {
     /// The incident of the policy that is not closed.
     pub incident: Option<Incident<'a>>,
     /// Some checkpoint of the Deployment was certified once.
@@ -127,11 +127,11 @@ pub enum Decision {
 /// enough. An idle service lets its checkpoint grow old; that alone holds nobody's release.
 pub fn is_known(verdict: &Verdict) -> bool {
     let usable = |trigger: &TriggerVerdict| !matches!(trigger.state, State::Unknown(_));
-    verdict.streaming().all(usable) && verdict.streaming().any(|trigger| trigger.n() as f64 >= LEAST_REQUESTS)
+    verdict.streaming().all(usable) && verdict.streaming().any(|trigger| trigger.n() as f64 >= MIN_REQUESTS)
 }
 
 /// Decides.
-pub fn decide(seen: &Seen<'_>) -> Decision {
+pub fn decide(seen: &GateInput<'_>) -> Decision {
     let stands = |reason: Reason, message: String| Decision::Stands {
         reason,
         message,

@@ -14,21 +14,21 @@ pub use evidence::{CalibrationBin, Day, Measured, Stack};
 pub use limits::Limits;
 pub use point::{Field, Point};
 
-use crate::{judge::Verdict, sample::Look};
+use crate::{counters::Look, judge::Verdict};
 use quality_stats::histogram::Histogram;
 
 /// Looks that stand for themselves.
-pub const MOST_LOOKS: usize = 60;
+pub const MAX_LOOKS: usize = 60;
 /// They are at most this old, seconds.
 const LOOKS_SECONDS: i64 = 900;
 /// Older rows: up to this age, a row for so many seconds.
 const TIERS: [(i64, i64); 2] = [(7_200, 300), (86_400, 3_600)];
 /// Rows in all: looks, then 24 and 24, and one more where each tier begins and ends.
-pub const MOST_POINTS: usize = 112;
+pub const MAX_POINTS: usize = 112;
 /// Releases that are remembered.
-pub const MOST_RELEASES: usize = 8;
+pub const MAX_RELEASES: usize = 8;
 /// Bars of the latency histogram.
-pub const MOST_BUCKETS: usize = 28;
+pub const MAX_BUCKETS: usize = 28;
 
 /// What the charts of a report are drawn from. Numbers are decimal strings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -121,7 +121,7 @@ impl History {
             return;
         }
         self.releases.push(ReleaseMark { at, revision, image });
-        let surplus = self.releases.len().saturating_sub(MOST_RELEASES);
+        let surplus = self.releases.len().saturating_sub(MAX_RELEASES);
         self.releases.drain(..surplus);
     }
 }
@@ -131,8 +131,8 @@ fn thin(points: &mut Vec<Point>) {
     let Some(newest) = points.last().map(Point::at) else {
         return;
     };
-    let looks = points.len().saturating_sub(MOST_LOOKS);
-    let mut kept: Vec<(Option<(i64, i64)>, Point)> = Vec::with_capacity(MOST_POINTS);
+    let looks = points.len().saturating_sub(MAX_LOOKS);
+    let mut kept: Vec<(Option<(i64, i64)>, Point)> = Vec::with_capacity(MAX_POINTS);
     for (index, point) in points.drain(..).enumerate() {
         let age = newest - point.at();
         if index >= looks && age < LOOKS_SECONDS {
@@ -148,14 +148,14 @@ fn thin(points: &mut Vec<Point>) {
             _ => kept.push((place, point)),
         }
     }
-    let surplus = kept.len().saturating_sub(MOST_POINTS);
+    let surplus = kept.len().saturating_sub(MAX_POINTS);
     points.extend(kept.into_iter().skip(surplus).map(|(_, point)| point));
 }
 
 /// The bars of a histogram in seconds; neighbours are put together where there are too many.
 pub fn buckets(histogram: &Histogram) -> Vec<Bucket> {
     let (edges, cumulative) = (histogram.edges(), histogram.cumulative());
-    let step = edges.len().div_ceil(MOST_BUCKETS).max(1);
+    let step = edges.len().div_ceil(MAX_BUCKETS).max(1);
     let last = edges.len().saturating_sub(1);
     let mut before = 0.0;
     edges

@@ -15,23 +15,23 @@ use std::{collections::VecDeque, sync::Arc};
 
 use self::{latency::LatencyJudge, stream::ShareJudge, stream::ThroughputJudge};
 use crate::{
+    counters::{Counts, Look, NoDataReason, Reading},
     incident::Trigger,
     policy::Policy,
-    quality::Known,
-    sample::{Counts, Look, Reading, Unknown},
+    quality::EvaluationState,
 };
 use quality_stats::{StatsError, histogram::Histogram, sequential};
 
 pub use baseline::{BLOCK_SECONDS, HISTORY_SECONDS, design_effects};
 pub use sentence::Figures;
-pub use verdict::{State, TriggerVerdict, Verdict};
+pub use verdict::{State, TriggerState, TriggerVerdict, Verdict};
 
 /// The window of the figures that are shown when there is no breach, seconds.
 const WINDOW_SECONDS: i64 = 300;
 /// Without a usable look for this long, while pods run, a release is blind. Seconds.
 const MAX_SECONDS_WITHOUT_METRICS: i64 = 180;
 /// Below this many requests nothing is called healthy: the least n with a finite one-sided 95 % bound of P95.
-pub const LEAST_REQUESTS: f64 = 59.0;
+pub const MIN_REQUESTS: f64 = 59.0;
 /// At most this share of GPU samples may lie over the limit: a GPU that is busy for a moment is no alarm.
 const GPU_TOLERATED_SHARE: f64 = 0.2;
 
@@ -145,10 +145,13 @@ impl Analysis {
         // A source that does not answer says nothing about the release, and neither does a release without
         // pods: it is not blind for that.
         // Where requests are seen and failures are not, the policy is wrong and not the release.
-        let excused = |unknown: &Unknown| {
+        let excused = |unknown: &NoDataReason| {
             matches!(
                 unknown,
-                Unknown::ProviderError | Unknown::Partial | Unknown::NoPods | Unknown::ErrorsNotSeen
+                NoDataReason::ProviderError
+                    | NoDataReason::Partial
+                    | NoDataReason::NoPods
+                    | NoDataReason::ErrorsNotSeen
             )
         };
         let excused = look.errors.as_ref().is_err_and(excused) || look.latency.as_ref().is_err_and(excused);
@@ -186,7 +189,7 @@ impl Analysis {
     }
 
     /// What the looks so far and the evidence of the release's run say.
-    pub fn verdict_with(&self, known: &Known) -> Verdict {
+    pub fn verdict_with(&self, known: &EvaluationState) -> Verdict {
         let mut verdict = self.verdict();
         let objective = self
             .policy

@@ -26,7 +26,7 @@ impl Default for Terms {
 }
 
 /// The longest time that a lease's record is believed, milliseconds: nonsense in it must not keep everybody out.
-const LONGEST: u64 = 300_000;
+const MAX_DURATION: u64 = 300_000;
 
 /// What a lease says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +41,14 @@ pub struct Record {
 
 /// A lease as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct LeaseObservation {
     /// What it says.
     pub record: Record,
     /// Since when it has said so, milliseconds of this process's clock.
     pub since: u64,
 }
 
-impl Seen {
+impl LeaseObservation {
     /// A new reading: what has not changed keeps its time.
     pub fn again(before: Option<Self>, record: Record, now: u64) -> Self {
         match before {
@@ -74,12 +74,12 @@ pub enum Step {
 /// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by; `exists` says
 /// whether the lease that was seen is still there. One that was deleted binds whoever saw it until it has run out: its holder
 /// writes on until it looks again.
-pub fn evaluate(seen: Option<&Seen>, exists: bool, identity: &str, now: u64) -> Step {
-    let Some(Seen { record, since }) = seen else {
+pub fn evaluate(seen: Option<&LeaseObservation>, exists: bool, identity: &str, now: u64) -> Step {
+    let Some(LeaseObservation { record, since }) = seen else {
         return Step::Create;
     };
     let own = record.holder == identity;
-    let lasts = record.duration.min(LONGEST);
+    let lasts = record.duration.min(MAX_DURATION);
     let free = record.holder.is_empty() || now.saturating_sub(*since) >= lasts;
     match (own, exists) {
         (false, _) if !free => Step::StandBy,
@@ -101,8 +101,8 @@ mod tests {
         }
     }
 
-    fn seen(holder: &str, since: u64) -> Seen {
-        Seen {
+    fn seen(holder: &str, since: u64) -> LeaseObservation {
+        LeaseObservation {
             record: record(holder, "t"),
             since,
         }
@@ -139,21 +139,24 @@ mod tests {
 
     #[test]
     fn only_a_change_of_the_record_starts_the_wait_anew() {
-        let first = Seen::again(None, record("other", "1"), 10);
-        let same = Seen::again(Some(first.clone()), record("other", "1"), 5_000);
+        let first = LeaseObservation::again(None, record("other", "1"), 10);
+        let same = LeaseObservation::again(Some(first.clone()), record("other", "1"), 5_000);
         assert_eq!(same.since, 10);
         assert_eq!(
-            Seen::again(Some(same.clone()), record("other", "2"), 6_000).since,
+            LeaseObservation::again(Some(same.clone()), record("other", "2"), 6_000).since,
             6_000
         );
-        assert_eq!(Seen::again(Some(same), record("third", "1"), 7_000).since, 7_000);
+        assert_eq!(
+            LeaseObservation::again(Some(same), record("third", "1"), 7_000).since,
+            7_000
+        );
     }
 
     #[test]
     fn a_record_of_nonsense_keeps_nobody_out_for_long() {
         let mut forever = seen("other", 0);
         forever.record.duration = u64::MAX;
-        assert_eq!(evaluate(Some(&forever), true, "me", LONGEST), Step::Take);
+        assert_eq!(evaluate(Some(&forever), true, "me", MAX_DURATION), Step::Take);
         forever.record.duration = 0;
         assert_eq!(evaluate(Some(&forever), true, "me", 0), Step::Take);
     }

@@ -1,6 +1,7 @@
 //! The pure core: no client, no I/O, no clock, no unseeded randomness. It decides; the operator acts.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod counters;
 pub mod drill;
 pub mod format;
 pub mod gate;
@@ -8,7 +9,7 @@ pub mod history;
 pub mod incident;
 pub mod judge;
 pub mod lease;
-pub mod notice;
+pub mod notification;
 pub mod plan;
 pub mod policy;
 pub mod postmortem;
@@ -18,5 +19,4 @@ pub mod readiness;
 pub mod report;
 pub mod retention;
 pub mod review;
-pub mod sample;
 pub mod slo;

@@ -7,7 +7,7 @@
 mod request;
 mod target;
 
-pub use request::{Answer, Asked, Request, identity};
+pub use request::{PendingRequest, Request, RequestOutcome, identity};
 pub use target::{Candidate, NoTarget, RunOf, Sighting, Witness, baseline, choose_target, own_run, runs};
 
 use crate::{
@@ -53,7 +53,7 @@ pub struct Observed {
     /// When the operator last changed this Deployment.
     pub last_rollback: Option<i64>,
     /// A person's request to roll back that was not answered yet.
-    pub request: Option<Asked>,
+    pub request: Option<PendingRequest>,
 }
 
 /// An incident that is not closed.
@@ -131,7 +131,7 @@ pub enum Plan {
     /// Say that the breach lasts too long.
     Escalate,
     /// Tell a person what becomes of the request.
-    Answer(Answer),
+    RequestOutcome(RequestOutcome),
 }
 
 /// A new incident.

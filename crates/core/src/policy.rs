@@ -129,7 +129,7 @@ impl Policy {
 
 /// The defaults of a policy that names its target alone, for tests to start from: no GPU and no evidence.
 #[cfg(test)]
-pub fn usual() -> Policy {
+pub fn default_policy() -> Policy {
     Policy {
         interval: 15,
         period: 3_600.0,

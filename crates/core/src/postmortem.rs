@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use crate::{
     format::{self, UNKNOWN},
     incident::{IncidentState, Trigger},
+    judge::TriggerState,
 };
 
 /// Longer texts are cut: a status must stay small.
-const MOST_BYTES: usize = 12 << 10;
+const MAX_BYTES: usize = 12 << 10;
 
 /// A trigger's figures at one moment, printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Signal {
     /// The trigger's name.
     pub name: String,
     /// Where it stood.
-    pub verdict: String,
+    pub verdict: TriggerState,
     /// Its value, CI95 and limit.
     pub value: String,
     /// CI95.
@@ -56,7 +57,7 @@ pub struct ClusterEvent {
 
 /// What a postmortem is made from.
 #[derive(Clone, Debug)]
-pub struct Material<'a> {
+pub struct PostmortemInput<'a> {
     /// The incident's name.
     pub incident: &'a str,
     /// Its rollback run id: the incident's UID.
@@ -96,7 +97,7 @@ pub struct Material<'a> {
 }
 
 /// The text.
-pub fn markdown(material: &Material<'_>) -> String {
+pub fn markdown(material: &PostmortemInput<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "# Postmortem of {}\n", material.incident);
@@ -123,7 +124,7 @@ pub fn markdown(material: &Material<'_>) -> String {
     cut(text)
 }
 
-fn timeline(text: &mut String, material: &Material<'_>) {
+fn timeline(text: &mut String, material: &PostmortemInput<'_>) {
     let _ = writeln!(
         text,
         "## Timeline\n\n| time (UTC) | after onset | what |\n|---|---|---|"
@@ -150,7 +151,7 @@ fn timeline(text: &mut String, material: &Material<'_>) {
     text.push('\n');
 }
 
-fn behaviour(text: &mut String, material: &Material<'_>) {
+fn behaviour(text: &mut String, material: &PostmortemInput<'_>) {
     let _ = writeln!(text, "## Rollback behaviour\n");
     for (container, from, to) in &material.images {
         let _ = writeln!(text, "- {container}: {from} → {to}");
@@ -176,7 +177,7 @@ fn behaviour(text: &mut String, material: &Material<'_>) {
     );
 }
 
-fn signals(text: &mut String, material: &Material<'_>) {
+fn signals(text: &mut String, material: &PostmortemInput<'_>) {
     let _ = writeln!(
         text,
         "## Signals\n\n| signal | limit | at detection | now |\n|---|---|---|---|"
@@ -212,25 +213,24 @@ fn signals(text: &mut String, material: &Material<'_>) {
 
 fn shown(signal: &Signal) -> String {
     if signal.n == 0 {
-        return format!("{} ({})", UNKNOWN, signal.verdict);
+        return format!("{} ({})", UNKNOWN, signal.verdict.name());
     }
     format!(
         "{} (CI95 {}, n = {}), {}",
         signal.value,
         signal.ci95,
         format::thousands(signal.n as f64),
-        signal.verdict
+        signal.verdict.name()
     )
 }
 
 /// What to do, by rules that are written down here: each names what makes it apply.
-pub fn actions(material: &Material<'_>) -> Vec<String> {
+pub fn actions(material: &PostmortemInput<'_>) -> Vec<String> {
     let mut actions = Vec::new();
     let moved = |name: &str| {
-        material
-            .before
-            .iter()
-            .any(|signal| signal.name == name && (signal.verdict == "Breach" || signal.verdict == "Undetermined"))
+        material.before.iter().any(|signal| {
+            signal.name == name && matches!(signal.verdict, TriggerState::Breach | TriggerState::Undetermined)
+        })
     };
     actions.push(
         match material.trigger {
@@ -276,7 +276,7 @@ pub fn actions(material: &Material<'_>) -> Vec<String> {
     actions
 }
 
-fn has_event(material: &Material<'_>, reasons: &[&str]) -> bool {
+fn has_event(material: &PostmortemInput<'_>, reasons: &[&str]) -> bool {
     material
         .events
         .unwrap_or_default()
@@ -284,9 +284,13 @@ fn has_event(material: &Material<'_>, reasons: &[&str]) -> bool {
         .any(|event| reasons.contains(&event.reason.as_str()))
 }
 
-fn gaps(material: &Material<'_>) -> Vec<String> {
+fn gaps(material: &PostmortemInput<'_>) -> Vec<String> {
     let mut gaps = Vec::new();
-    for signal in material.before.iter().filter(|signal| signal.verdict == "Unknown") {
+    for signal in material
+        .before
+        .iter()
+        .filter(|signal| signal.verdict == TriggerState::Unknown)
+    {
         gaps.push(format!("{} was not known when the alarm was given.", signal.name));
     }
     if material.events.is_none() {
@@ -308,8 +312,8 @@ fn cell(text: &str) -> String {
 }
 
 fn cut(mut text: String) -> String {
-    if text.len() > MOST_BYTES {
-        text.truncate(text.floor_char_boundary(MOST_BYTES));
+    if text.len() > MAX_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_BYTES));
         text.push_str("\n\n(cut)\n");
     }
     text

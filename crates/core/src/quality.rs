@@ -25,7 +25,7 @@ pub use row::{Effect, Limit, Row, Section, Unit};
 use self::evidence::{Bundle, Dataset};
 use crate::{
     policy::Objectives,
-    slo::{Health, Standing},
+    slo::{Health, SloStatus},
 };
 
 /// What the evidence of a run amounts to.
@@ -61,7 +61,7 @@ impl Quality {
 
     /// Whether the compliance trigger asks for a rollback.
     pub fn in_breach(&self) -> bool {
-        self.drop().is_some_and(|row| row.standing == Standing::Failing)
+        self.drop().is_some_and(|row| row.standing == SloStatus::Failing)
     }
 
     /// Whether all that keeps this from being healthy is that there is nothing to compare with.
@@ -70,20 +70,20 @@ impl Quality {
             && self
                 .rows
                 .iter()
-                .all(|row| !row.counts || row.standing == Standing::Passing)
+                .all(|row| !row.counts || row.standing == SloStatus::Passing)
     }
 
     /// The verdict in one word. Nothing judged is not healthy: an objective that is missed is a breach; an alert, or anything that counts and
     /// cannot be told, is a caution.
     pub fn health(&self) -> Health {
-        let failing = |row: &&Row| row.standing == Standing::Failing;
+        let failing = |row: &&Row| row.standing == SloStatus::Failing;
         if self.rows.iter().filter(failing).any(|row| row.effect != Effect::Alert) {
             Health::Breach
-        } else if !self.rows.iter().any(|row| row.standing == Standing::Passing)
+        } else if !self.rows.iter().any(|row| row.standing == SloStatus::Passing)
             || self
                 .rows
                 .iter()
-                .any(|row| row.counts && row.standing != Standing::Passing)
+                .any(|row| row.counts && row.standing != SloStatus::Passing)
         {
             Health::Caution
         } else {
@@ -137,7 +137,7 @@ pub fn judge(objectives: &Objectives, current: &Bundle, baseline: &Bundle) -> Qu
 
 /// What is known of a release's evidence at some moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Known {
+pub enum EvaluationState {
     /// It was read and judged.
     Judged {
         /// What it amounts to.
@@ -157,7 +157,7 @@ pub enum Known {
     Pending,
 }
 
-impl Known {
+impl EvaluationState {
     /// The judged evidence.
     pub fn quality(&self) -> Option<&Quality> {
         match self {

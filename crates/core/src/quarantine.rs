@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::incident::digest;
 
 /// The most entries that are kept, the newest ones: a status is bounded.
-pub const MOST: usize = 50;
+pub const MAX_ENTRIES: usize = 50;
 
 /// An image that a rollback took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct TakenAway {
 
 /// The quarantine after these incidents, oldest first. An entry leaves it by a release and in no other way; one whose
 /// incident is not on record any more stays.
-pub fn keep(known: &[Quarantined], incidents: &[TakenAway]) -> Vec<Quarantined> {
+pub fn merge(known: &[Quarantined], incidents: &[TakenAway]) -> Vec<Quarantined> {
     let is_released = |entry: &Quarantined| {
         incidents.iter().any(|taken| {
             taken.entries.iter().any(|other| other.incident == entry.incident) && taken.released.contains(&entry.image)
@@ -69,7 +69,7 @@ pub fn keep(known: &[Quarantined], incidents: &[TakenAway]) -> Vec<Quarantined> 
         }
     }
     kept.sort_by(|a, b| (a.since, &a.incident, &a.image).cmp(&(b.since, &b.incident, &b.image)));
-    let surplus = kept.len().saturating_sub(MOST);
+    let surplus = kept.len().saturating_sub(MAX_ENTRIES);
     kept.drain(..surplus);
     kept
 }
@@ -165,17 +165,17 @@ mod tests {
     #[test]
     fn an_entry_leaves_only_by_a_release_also_when_its_incident_is_gone() {
         let (one, two) = (entry("a", 'a', "i-1", 10), entry("b", 'b', "i-2", 20));
-        let both = keep(&[], &[taken(&one, false), taken(&two, false)]);
+        let both = merge(&[], &[taken(&one, false), taken(&two, false)]);
         assert_eq!(both, [one.clone(), two.clone()]);
-        assert_eq!(keep(&both, &[taken(&one, false), taken(&two, false)]), both);
-        assert_eq!(keep(&both, &[]), both, "records may be pruned");
+        assert_eq!(merge(&both, &[taken(&one, false), taken(&two, false)]), both);
+        assert_eq!(merge(&both, &[]), both, "records may be pruned");
         assert_eq!(
-            keep(&both, &[taken(&one, true), taken(&two, false)]),
+            merge(&both, &[taken(&one, true), taken(&two, false)]),
             std::slice::from_ref(&two)
         );
         // The same image, taken away again later, stands again.
         let again = entry("a", 'a', "i-3", 30);
-        let kept = keep(
+        let kept = merge(
             std::slice::from_ref(&two),
             &[taken(&one, true), taken(&two, false), taken(&again, false)],
         );
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn only_the_newest_entries_are_kept() {
         let all: Vec<Quarantined> = (0..60).map(|at| entry(&format!("i{at}"), 'a', "i", at)).collect();
-        let kept = keep(&all, &[]);
-        assert_eq!((kept.len(), kept[0].since), (MOST, 10));
+        let kept = merge(&all, &[]);
+        assert_eq!((kept.len(), kept[0].since), (MAX_ENTRIES, 10));
     }
 }

@@ -8,7 +8,7 @@ use crate::{format, policy::Policy};
 
 /// How long the pods of a release took to come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct LoadTime {
     /// From scheduled to Ready, seconds.
     pub seconds: i64,
     /// When the newest of the pods was created, unix seconds.
@@ -48,7 +48,7 @@ impl Part {
 
 /// How a part stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CheckStatus {
     /// It holds.
     Holds,
     /// It does not: a definite problem.
@@ -61,7 +61,7 @@ pub enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How it stands.
-    pub standing: Standing,
+    pub standing: CheckStatus,
     /// A stable CamelCase word.
     pub reason: String,
     /// In words.
@@ -69,7 +69,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(standing: Standing, reason: &str, message: impl Into<String>) -> Self {
+    fn new(standing: CheckStatus, reason: &str, message: impl Into<String>) -> Self {
         Self {
             standing,
             reason: reason.to_owned(),
@@ -80,7 +80,7 @@ impl Finding {
 
 /// What looking images up in their registries, or artifacts in their stores, gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum CheckResult {
     /// Nobody has looked yet.
     Pending,
     /// There is nothing to look for.
@@ -110,7 +110,7 @@ pub enum Look {
     },
 }
 
-impl Look {
+impl CheckResult {
     /// The look at several things of one checkpoint, from the looks at each: a definite problem decides, then what
     /// could not be asked, then what nobody may ask. Of good looks the oldest counts, and each thing is told once.
     pub fn all(looks: Vec<Self>) -> Self {
@@ -142,25 +142,33 @@ impl Look {
 const LAST_VERIFIED: &str = "LastVerified";
 
 /// The finding after a look, from the one before it. `verified` is when the last good look was, unix seconds.
-pub fn after(look: &Look, known: Option<&Finding>, verified: Option<i64>) -> Finding {
+pub fn after(look: &CheckResult, known: Option<&Finding>, verified: Option<i64>) -> Finding {
     match look {
-        Look::Pending => known
+        CheckResult::Pending => known
             .cloned()
-            .unwrap_or_else(|| Finding::new(Standing::Unknown, "NotChecked", "it was not looked at yet")),
-        Look::Nothing => Finding::new(Standing::Holds, "Nothing", "there is nothing to look for"),
-        Look::NotConfigured(message) => Finding::new(Standing::Unknown, "NotConfigured", message),
-        Look::Verified { message, .. } => Finding::new(Standing::Holds, "Verified", message),
-        Look::Broken { reason, message } => Finding::new(Standing::Fails, reason, message),
-        Look::Unanswered { reason, message } => match known {
+            .unwrap_or_else(|| Finding::new(CheckStatus::Unknown, "NotChecked", "it was not looked at yet")),
+        CheckResult::Nothing => Finding::new(CheckStatus::Holds, "Nothing", "there is nothing to look for"),
+        CheckResult::NotConfigured(message) => Finding::new(CheckStatus::Unknown, "NotConfigured", message),
+        CheckResult::Verified { message, .. } => Finding::new(CheckStatus::Holds, "Verified", message),
+        CheckResult::Broken { reason, message } => Finding::new(CheckStatus::Fails, reason, message),
+        CheckResult::Unanswered { reason, message } => match known {
             // What goes wrong may be worded in another way at each try: what was said first stays.
-            Some(known) if known.standing == Standing::Holds && known.reason == LAST_VERIFIED => known.clone(),
-            Some(known) if known.standing == Standing::Holds => {
+            Some(known) if known.standing == CheckStatus::Holds && known.reason == LAST_VERIFIED => known.clone(),
+            Some(known) if known.standing == CheckStatus::Holds => {
                 let at = verified.map_or_else(|| "at an unknown time".to_owned(), |at| format!("at {}", instant(at)));
-                Finding::new(Standing::Holds, LAST_VERIFIED, format!("{message}; last verified {at}"))
+                Finding::new(
+                    CheckStatus::Holds,
+                    LAST_VERIFIED,
+                    format!("{message}; last verified {at}"),
+                )
             }
-            Some(known) if known.standing == Standing::Fails => known.clone(),
+            Some(known) if known.standing == CheckStatus::Fails => known.clone(),
             Some(known) if known.reason == *reason => known.clone(),
-            _ => Finding::new(Standing::Unknown, reason, format!("{message}; it was never verified")),
+            _ => Finding::new(
+                CheckStatus::Unknown,
+                reason,
+                format!("{message}; it was never verified"),
+            ),
         },
     }
 }
@@ -172,17 +180,19 @@ pub fn instant(seconds: i64) -> String {
 
 /// Whether a rollback goes ahead after the look right before it: what to add to its record, or why it does not.
 /// `verified` is when the last good look was, and `now` is now, unix seconds.
-pub fn confirmed(look: &Look, verified: Option<i64>, now: i64) -> Result<Option<String>, String> {
+pub fn confirmed(look: &CheckResult, verified: Option<i64>, now: i64) -> Result<Option<String>, String> {
     match look {
-        Look::Broken { message, .. } => Err(message.clone()),
-        Look::Unanswered { message, .. } => Ok(Some(match verified {
+        CheckResult::Broken { message, .. } => Err(message.clone()),
+        CheckResult::Unanswered { message, .. } => Ok(Some(match verified {
             Some(at) => format!(
                 "{message}: on the state that was last verified {} ago",
                 format::span(now - at)
             ),
             None => format!("{message}: it was never verified there"),
         })),
-        Look::Pending | Look::Nothing | Look::NotConfigured(_) | Look::Verified { .. } => Ok(None),
+        CheckResult::Pending | CheckResult::Nothing | CheckResult::NotConfigured(_) | CheckResult::Verified { .. } => {
+            Ok(None)
+        }
     }
 }
 
@@ -239,15 +249,15 @@ pub fn judge(facts: &Facts, policy: &Policy, now: i64) -> Readiness {
     let failing = |asked: &dyn Fn(Part) -> bool| {
         parts
             .iter()
-            .find(|(part, finding)| finding.standing == Standing::Fails && asked(*part))
+            .find(|(part, finding)| finding.standing == CheckStatus::Fails && asked(*part))
     };
     let barred = if facts.revoked {
-        Some(Finding::new(Standing::Fails, "Revoked", "it was revoked"))
+        Some(Finding::new(CheckStatus::Fails, "Revoked", "it was revoked"))
     } else if let Some(image) = &facts.unpinned {
-        Some(Finding::new(Standing::Fails, "NotPinned", image))
+        Some(Finding::new(CheckStatus::Fails, "NotPinned", image))
     } else {
         let quarantined = facts.quarantined.as_ref();
-        quarantined.map(|why| Finding::new(Standing::Fails, "Quarantined", why))
+        quarantined.map(|why| Finding::new(CheckStatus::Fails, "Quarantined", why))
     };
     let usable = match (&barred, failing(&blocks)) {
         (Some(finding), _) | (None, Some((_, finding))) => Err(finding.message.clone()),
@@ -265,7 +275,7 @@ pub fn judge(facts: &Facts, policy: &Policy, now: i64) -> Readiness {
 fn sum(parts: &[(Part, Finding)]) -> Finding {
     let open: Vec<String> = parts
         .iter()
-        .filter(|(_, finding)| finding.standing != Standing::Holds)
+        .filter(|(_, finding)| finding.standing != CheckStatus::Holds)
         .map(|(part, finding)| format!("{} ({})", part.name(), finding.reason))
         .collect();
     let message = if open.is_empty() {
@@ -273,18 +283,18 @@ fn sum(parts: &[(Part, Finding)]) -> Finding {
     } else {
         format!("a valid rollback target; not shown: {}", open.join(", "))
     };
-    Finding::new(Standing::Holds, "Verified", message)
+    Finding::new(CheckStatus::Holds, "Verified", message)
 }
 
 fn verified(facts: &Facts) -> Finding {
     match facts.certified {
         Some(_) => Finding::new(
-            Standing::Holds,
+            CheckStatus::Holds,
             "SeenHealthy",
             "its digests were seen running with every trigger that rolls back healthy",
         ),
         None => Finding::new(
-            Standing::Fails,
+            CheckStatus::Fails,
             "NotVerified",
             "it is not verified: its digests were not seen running and healthy yet",
         ),
@@ -295,12 +305,12 @@ fn load(facts: &Facts, policy: &Policy) -> Finding {
     let limit = format::span(policy.max_load_time);
     match facts.load {
         None => Finding::new(
-            Standing::Unknown,
+            CheckStatus::Unknown,
             "NotMeasured",
             "how long its pods take to be Ready was not measured yet",
         ),
         Some(seconds) if seconds > policy.max_load_time => Finding::new(
-            Standing::Fails,
+            CheckStatus::Fails,
             "LoadTooSlow",
             format!(
                 "its pods took {} to be Ready, longer than {limit}: a rollback takes as long",
@@ -308,7 +318,7 @@ fn load(facts: &Facts, policy: &Policy) -> Finding {
             ),
         ),
         Some(seconds) => Finding::new(
-            Standing::Holds,
+            CheckStatus::Holds,
             "LoadedInTime",
             format!("its pods took {} to be Ready, at most {limit}", format::span(seconds)),
         ),
@@ -318,13 +328,17 @@ fn load(facts: &Facts, policy: &Policy) -> Finding {
 fn fresh(facts: &Facts, policy: &Policy, now: i64) -> Finding {
     let limit = format::span(policy.checkpoint_max_age);
     match facts.certified {
-        None => Finding::new(Standing::Unknown, "NotCertified", "it was not certified yet"),
+        None => Finding::new(CheckStatus::Unknown, "NotCertified", "it was not certified yet"),
         Some(at) if now - at > policy.checkpoint_max_age => Finding::new(
-            Standing::Fails,
+            CheckStatus::Fails,
             "Stale",
             format!("it was last certified at {}, longer ago than {limit}", instant(at)),
         ),
-        Some(_) => Finding::new(Standing::Holds, "Certified", format!("it was certified within {limit}")),
+        Some(_) => Finding::new(
+            CheckStatus::Holds,
+            "Certified",
+            format!("it was certified within {limit}"),
+        ),
     }
 }
 
@@ -332,7 +346,7 @@ fn path(facts: &Facts, policy: &Policy, now: i64) -> Finding {
     let limit = format::span(policy.tested_within);
     match facts.tested {
         Some(at) if now - at > policy.tested_within => Finding::new(
-            Standing::Fails,
+            CheckStatus::Fails,
             "TestOutdated",
             format!(
                 "the rollback path to it was last tested at {}, longer ago than {limit}",
@@ -340,15 +354,15 @@ fn path(facts: &Facts, policy: &Policy, now: i64) -> Finding {
             ),
         ),
         Some(at) => Finding::new(
-            Standing::Holds,
+            CheckStatus::Holds,
             "Tested",
             format!("rollback path tested at {}, within {limit}", instant(at)),
         ),
         None => Finding::new(
             if policy.require_test {
-                Standing::Fails
+                CheckStatus::Fails
             } else {
-                Standing::Unknown
+                CheckStatus::Unknown
             },
             "NotTested",
             "the rollback path to it was never tested by a drill or a rollback",

@@ -9,12 +9,17 @@ pub use recovery::{Rehearsal, failed_drill};
 use crate::{
     format::{self, UNKNOWN},
     incident::{IncidentState, Severity, Trigger},
-    judge::{LEAST_REQUESTS, State, TriggerVerdict, Verdict},
+    judge::{MIN_REQUESTS, State, TriggerVerdict, Verdict},
     plan::Candidate,
     policy::Policy,
-    quality::{Effect, Known, Quality, Row},
-    slo::{Health, Standing},
+    quality::{Effect, EvaluationState, Quality, Row},
+    slo::{Health, SloStatus},
 };
+
+/// What `status.rollback` says while there is a valid rollback target and the last drill did not fail.
+pub const READY: &str = "READY";
+/// What it says otherwise.
+pub const AT_RISK: &str = "AT RISK";
 
 /// One line of the SLO summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +31,14 @@ pub struct Slo {
     /// Its value with CI95 and n.
     pub current: String,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: SloStatus,
     /// Where the value comes from.
     pub evidence: String,
 }
 
 /// A past or present incident, as far as a report needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct PastIncident {
     /// Its name.
     pub name: String,
     /// Where it stands.
@@ -53,7 +58,7 @@ pub struct Past {
 }
 
 /// What a report is made from.
-pub struct Material<'a> {
+pub struct ReportInput<'a> {
     /// The objectives.
     pub policy: &'a Policy,
     /// The judge's word.
@@ -61,11 +66,11 @@ pub struct Material<'a> {
     /// Why the last look had no evidence, in words.
     pub problem: Option<&'a str>,
     /// The evaluation evidence of the release.
-    pub quality: &'a Known,
+    pub quality: &'a EvaluationState,
     /// The checkpoints; nothing where the rollback path is not judged.
     pub candidates: Option<&'a [Candidate]>,
     /// The incidents, oldest first.
-    pub incidents: &'a [Past],
+    pub incidents: &'a [PastIncident],
     /// The finished drills, oldest first.
     pub drills: &'a [Rehearsal],
     /// Where the metrics come from: `source/preset`.
@@ -125,7 +130,7 @@ pub struct Evidence {
 impl Report {
     /// `READY` or `AT RISK`.
     pub fn rollback_word(&self) -> &'static str {
-        if self.rollback.is_ok() { "READY" } else { "AT RISK" }
+        if self.rollback.is_ok() { READY } else { AT_RISK }
     }
 
     /// How many of the six SLOs pass.
@@ -133,7 +138,7 @@ impl Report {
         let passing = self
             .summary
             .iter()
-            .filter(|slo| slo.standing == Standing::Passing)
+            .filter(|slo| slo.standing == SloStatus::Passing)
             .count();
         format!("{passing}/{}", self.summary.len())
     }
@@ -143,7 +148,7 @@ impl Report {
 const SHOWN_SECONDS: i64 = 86_400;
 
 /// Makes the report.
-pub fn report(material: &Material<'_>) -> Report {
+pub fn report(material: &ReportInput<'_>) -> Report {
     let verdict = material.verdict;
     let open = material.incidents.iter().filter(|incident| !incident.state.is_closed());
     let open_rollback = open.clone().find(|incident| incident.severity == Severity::Rollback);
@@ -186,7 +191,7 @@ pub fn report(material: &Material<'_>) -> Report {
         || verdict.alerting().any(TriggerVerdict::in_breach)
         || verdict
             .streaming()
-            .any(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS);
+            .any(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= MIN_REQUESTS);
     let health = match (in_breach, doubtful) {
         (true, _) => Health::Breach,
         (false, true) => Health::Caution,
@@ -246,15 +251,17 @@ pub fn readiness(candidates: &[Candidate]) -> Result<String, String> {
 }
 
 /// What can be said of the evaluation evidence as a whole.
-fn evidence(material: &Material<'_>) -> Option<Evidence> {
+fn evidence(material: &ReportInput<'_>) -> Option<Evidence> {
     material.policy.quality.as_ref()?;
     let (usable, reason, message) = match material.quality {
-        Known::Judged { quality, .. } if quality.lacks_only_a_baseline() => (
+        EvaluationState::Judged { quality, .. } if quality.lacks_only_a_baseline() => (
             true,
             "NothingToCompare",
             "the run's evidence was read; there is no earlier checkpoint with evidence to compare with".to_owned(),
         ),
-        Known::Judged { quality, .. } if quality.rows.iter().all(|row| row.standing == Standing::Unsupported) => {
+        EvaluationState::Judged { quality, .. }
+            if quality.rows.iter().all(|row| row.standing == SloStatus::Unsupported) =>
+        {
             let why = |row: &Row| {
                 if row.note.is_empty() {
                     row.evidence.clone()
@@ -264,13 +271,13 @@ fn evidence(material: &Material<'_>) -> Option<Evidence> {
             };
             (false, "NoEvidence", quality.rows.first().map(why).unwrap_or_default())
         }
-        Known::Judged { .. } => (
+        EvaluationState::Judged { .. } => (
             true,
             "EvidenceUsable",
             "the run's evidence was read and judged".to_owned(),
         ),
-        Known::Missing { reason, message } => (false, *reason, message.clone()),
-        Known::Pending => (false, "Pending", "the run's evidence is being read".to_owned()),
+        EvaluationState::Missing { reason, message } => (false, *reason, message.clone()),
+        EvaluationState::Pending => (false, "Pending", "the run's evidence is being read".to_owned()),
     };
     Some(Evidence {
         usable,
@@ -279,7 +286,7 @@ fn evidence(material: &Material<'_>) -> Option<Evidence> {
     })
 }
 
-fn unknown(material: &Material<'_>) -> Option<(String, String)> {
+fn unknown(material: &ReportInput<'_>) -> Option<(String, String)> {
     if let Some(since) = material.verdict.no_metrics_since {
         let lasts = material.now - since;
         // In whole minutes: a message that counts seconds would be written at every look.
@@ -309,8 +316,8 @@ fn unknown(material: &Material<'_>) -> Option<(String, String)> {
 }
 
 fn findings(
-    material: &Material<'_>,
-    open: Option<&Past>,
+    material: &ReportInput<'_>,
+    open: Option<&PastIncident>,
     rollback: &Result<String, String>,
     unknown: Option<&(String, String)>,
     evidence: Option<&Evidence>,
@@ -345,7 +352,7 @@ fn findings(
             .verdict
             .triggers
             .iter()
-            .filter(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= LEAST_REQUESTS)
+            .filter(|trigger| trigger.state == State::Undetermined && trigger.n() as f64 >= MIN_REQUESTS)
             .map(|trigger| format!("undetermined: {}", trigger.sentence())),
     );
     findings.extend(
@@ -354,7 +361,7 @@ fn findings(
             .map(|evidence| format!("no evaluation evidence: {}", evidence.message)),
     );
     if let Some(quality) = material.policy.quality.as_ref().and(material.quality.quality()) {
-        let failing = quality.rows.iter().filter(|row| row.standing == Standing::Failing);
+        let failing = quality.rows.iter().filter(|row| row.standing == SloStatus::Failing);
         // The trigger's own row was told above.
         findings.extend(failing.filter(|row| row.effect != Effect::Rollback).map(Row::sentence));
     }

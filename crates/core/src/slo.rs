@@ -24,7 +24,7 @@ impl Health {
 
 /// How one SLO stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SloStatus {
     /// Kept.
     Passing,
     /// Missed.
@@ -35,7 +35,7 @@ pub enum Standing {
     Unsupported,
 }
 
-impl Standing {
+impl SloStatus {
     /// As the summary shows it.
     pub fn name(self) -> &'static str {
         match self {

@@ -13,8 +13,8 @@ use super::{
 use quality_api::{
     QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
-use quality_render::exports;
-use quality_render::transfer;
+use quality_render::audit_files;
+use quality_render::checkpoint_registry;
 
 /// Asks the cluster, or changes what was asked for; what is printed then.
 pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
@@ -62,8 +62,9 @@ pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
         Command::Resume { policy } => line(cluster.pause(&policy, false).await?),
         Command::Export { folder } => line(export(&cluster, &folder).await?),
         Command::Import { file, dry_run } => {
-            let bytes = transfer::read(&file)?;
-            let imported = transfer::import(cluster.client.clone(), &cluster.namespace, &bytes, dry_run).await?;
+            let bytes = checkpoint_registry::read(&file)?;
+            let imported =
+                checkpoint_registry::import(cluster.client.clone(), &cluster.namespace, &bytes, dry_run).await?;
             imported.text(dry_run)
         }
         Command::Completion { shell } => complete::script(shell),
@@ -160,14 +161,14 @@ async fn postmortem(cluster: &Cluster, name: &str) -> Result<String, PluginError
 async fn export(cluster: &Cluster, folder: &Path) -> Result<String, PluginError> {
     let incidents = cluster.list::<QualityIncident>().await?;
     let drills = cluster.list::<RecoveryDrill>().await?;
-    let checkpoints = transfer::export(cluster.client.clone(), &cluster.namespace, None).await?;
+    let checkpoints = checkpoint_registry::export(cluster.client.clone(), &cluster.namespace, None).await?;
     let failed = |path: &Path, error| PluginError::File(path.display().to_string(), error);
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     for (name, text) in [
-        ("rollback_log.json", exports::rollback_log(&incidents)),
-        ("postmortem_report.md", exports::postmortem_report(&incidents)),
-        ("recovery_test.json", exports::recovery_test(&drills)),
-        ("weekly_validation.log", exports::weekly_validation(&drills)),
+        ("rollback_log.json", audit_files::rollback_log(&incidents)),
+        ("postmortem_report.md", audit_files::postmortem_report(&incidents)),
+        ("recovery_test.json", audit_files::recovery_test(&drills)),
+        ("weekly_validation.log", audit_files::weekly_validation(&drills)),
         ("checkpoint_registry.yaml", checkpoints),
     ] {
         let path = folder.join(name);

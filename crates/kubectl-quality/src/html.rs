@@ -4,10 +4,10 @@ use kube::{api::ListParams, core::NamespaceResourceScope};
 
 use super::{Cluster, PluginError};
 use quality_api::QualityReport;
-use quality_render::page::{self, Records};
+use quality_render::html_report::{self, Records};
 
 /// More records of a kind make no page.
-const MOST: u32 = 500;
+const MAX_RECORDS: u32 = 500;
 
 impl Cluster {
     /// The report of a policy as one HTML page.
@@ -18,7 +18,7 @@ impl Cluster {
             drills: self.of_namespace().await?,
             checkpoints: self.of_namespace().await?,
         };
-        Ok(page::page(&records))
+        Ok(html_report::page(&records))
     }
 
     async fn of_namespace<K>(&self) -> Result<Vec<K>, PluginError>
@@ -28,7 +28,7 @@ impl Cluster {
             + serde::de::DeserializeOwned
             + std::fmt::Debug,
     {
-        let list = self.api::<K>().list(&ListParams::default().limit(MOST)).await;
+        let list = self.api::<K>().list(&ListParams::default().limit(MAX_RECORDS)).await;
         Ok(list.map_err(|error| self.failed::<K>("list", "", error))?.items)
     }
 }

@@ -32,7 +32,7 @@ impl Row {
 
 /// What the answer said of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ResponseStatus {
     /// `status` was `success`.
     pub success: bool,
     /// It came with warnings: parts of it may be missing.
@@ -40,9 +40,9 @@ pub struct Said {
 }
 
 /// Prometheus answers a range query with at most 11,000 points a series.
-const MOST_SAMPLES: usize = 11_000;
+const MAX_SAMPLES: usize = 11_000;
 /// No string of an answer is longer: a label, a value. Bytes.
-const MOST_STRING: usize = 64 << 10;
+const MAX_STRING: usize = 64 << 10;
 
 /// Fails within a JSON string that is too long, so that no parser ever holds more of it.
 struct ShortStrings<R> {
@@ -60,7 +60,7 @@ impl<R: Read> Read for ShortStrings<R> {
                 (None, b'"') => Some(0),
                 (None, _) => None,
                 (Some(_), b'"') if !self.escaped => None,
-                (Some(MOST_STRING), _) => return Err(io::ErrorKind::InvalidData.into()),
+                (Some(MAX_STRING), _) => return Err(io::ErrorKind::InvalidData.into()),
                 (Some(length), _) => Some(length + 1),
             };
             self.escaped = self.string.is_some() && *byte == b'\\' && !self.escaped;
@@ -69,8 +69,8 @@ impl<R: Read> Read for ShortStrings<R> {
     }
 }
 
-/// Reads a whole answer. One with a string longer than [`MOST_STRING`] is none.
-pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<Said, serde_json::Error> {
+/// Reads a whole answer. One with a string longer than [`MAX_STRING`] is none.
+pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<ResponseStatus, serde_json::Error> {
     // The parser reads byte by byte.
     let reader = BufReader::with_capacity(
         64 << 10,
@@ -81,7 +81,7 @@ pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<Said, serde
         },
     );
     let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    let mut said = Said::default();
+    let mut said = ResponseStatus::default();
     let mut row = Row::default();
     AnswerSeed {
         said: &mut said,
@@ -94,7 +94,7 @@ pub fn read(reader: impl Read, each: &mut dyn FnMut(&Row)) -> Result<Said, serde
 }
 
 struct AnswerSeed<'a> {
-    said: &'a mut Said,
+    said: &'a mut ResponseStatus,
     row: &'a mut Row,
     each: &'a mut dyn FnMut(&Row),
 }
@@ -244,13 +244,13 @@ impl<'de> Visitor<'de> for SamplesSeed<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "at most {MOST_SAMPLES} samples")
+        write!(formatter, "at most {MAX_SAMPLES} samples")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while let Some(Sample(at, value)) = list.next_element()? {
-            if self.0.len() == MOST_SAMPLES {
-                return Err(de::Error::invalid_length(MOST_SAMPLES + 1, &self));
+            if self.0.len() == MAX_SAMPLES {
+                return Err(de::Error::invalid_length(MAX_SAMPLES + 1, &self));
             }
             self.0.push((at, value));
         }
@@ -407,7 +407,7 @@ pub fn number(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn rows(text: &str) -> Result<(Said, Vec<Row>), serde_json::Error> {
+    fn rows(text: &str) -> Result<(ResponseStatus, Vec<Row>), serde_json::Error> {
         let mut rows = Vec::new();
         let said = read(text.as_bytes(), &mut |row| rows.push(row.clone()))?;
         Ok((said, rows))
@@ -422,7 +422,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             said,
-            Said {
+            ResponseStatus {
                 success: true,
                 warnings: false
             }
@@ -453,7 +453,7 @@ mod tests {
                 r#"{{"status":"success","x":"{text}","data":{{"result":[{{"metric":{{"pod":"p"}},"value":[1,"1"]}}]}}}}"#
             )
         };
-        let most = "\\\"".repeat(MOST_STRING / 2);
+        let most = "\\\"".repeat(MAX_STRING / 2);
         assert_eq!(rows(&answer(&most)).unwrap().1[0].pod, "p");
         for long in [format!("{most}x"), "y".repeat(1 << 20)] {
             let error = rows(&answer(&long)).unwrap_err();
@@ -467,8 +467,8 @@ mod tests {
             let samples = vec![r#"[1,"1"]"#; count].join(",");
             format!(r#"{{"status":"success","data":{{"result":[{{"metric":{{}},"values":[{samples}]}}]}}}}"#)
         };
-        assert_eq!(rows(&answer(MOST_SAMPLES)).unwrap().1[0].samples.len(), MOST_SAMPLES);
-        assert!(rows(&answer(MOST_SAMPLES + 1)).is_err());
+        assert_eq!(rows(&answer(MAX_SAMPLES)).unwrap().1[0].samples.len(), MAX_SAMPLES);
+        assert!(rows(&answer(MAX_SAMPLES + 1)).is_err());
     }
 
     #[test]

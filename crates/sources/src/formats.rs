@@ -3,7 +3,7 @@
 //!
 //! Unknown fields are refused: a misspelt optional field (`sesion`) would otherwise narrow an interval in
 //! silence. That bounds the depth too, as no type nests; the trace, which has free fields, is bounded to
-//! [`MOST_DEPTH`] levels.
+//! [`MAX_DEPTH`] levels.
 
 mod calibration;
 pub mod checkpoint_registry;
@@ -34,9 +34,9 @@ use quality_core::{
 pub use trace::read_trace;
 
 /// Levels of nesting that a trace may have.
-pub const MOST_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 /// Rows that one file may have.
-pub const MOST_ROWS: usize = 1_000_000;
+pub const MAX_ROWS: usize = 1_000_000;
 
 /// The most bytes that a file may have.
 pub const fn most_bytes(file: File) -> u64 {
@@ -71,10 +71,10 @@ pub enum FormatError {
         detail: String,
     },
     /// It nests too deeply.
-    #[error("it nests deeper than {MOST_DEPTH} levels")]
+    #[error("it nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// It has too many rows.
-    #[error("it has more than {MOST_ROWS} rows")]
+    #[error("it has more than {MAX_ROWS} rows")]
     TooManyRows,
     /// It has no rows.
     #[error("it has no rows")]
@@ -167,7 +167,7 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
 fn rows<T>(rows: &[T]) -> Result<(), FormatError> {
     match rows.len() {
         0 => Err(FormatError::NoRows),
-        n if n > MOST_ROWS => Err(FormatError::TooManyRows),
+        n if n > MAX_ROWS => Err(FormatError::TooManyRows),
         _ => Ok(()),
     }
 }

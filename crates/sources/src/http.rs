@@ -51,7 +51,7 @@ impl HttpError {
 
 /// How a client waits.
 #[derive(Clone, Copy, Debug)]
-pub enum Patience {
+pub enum TimeoutPolicy {
     /// The whole of one request must end within this time.
     Whole(Duration),
     /// An answer must begin, and go on after each pause, within this time: for long files.
@@ -60,7 +60,7 @@ pub enum Patience {
 
 /// What lies between us and a server, as the administrator set it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Way<'a> {
+pub struct Transport<'a> {
     /// File with the authorities that the server's certificate must come from.
     pub ca_file: Option<&'a PathBuf>,
     /// Files with the certificate that we show and its key.
@@ -70,16 +70,16 @@ pub struct Way<'a> {
 }
 
 /// A client that follows no redirect and uses no proxy.
-pub fn client(patience: Patience, ca_file: Option<&PathBuf>) -> Result<Client, HttpError> {
-    let way = Way {
+pub fn client(patience: TimeoutPolicy, ca_file: Option<&PathBuf>) -> Result<Client, HttpError> {
+    let way = Transport {
         ca_file,
-        ..Way::default()
+        ..Transport::default()
     };
     client_on(patience, way)
 }
 
 /// A client that follows no redirect and uses no proxy of the environment.
-pub fn client_on(patience: Patience, way: Way<'_>) -> Result<Client, HttpError> {
+pub fn client_on(patience: TimeoutPolicy, way: Transport<'_>) -> Result<Client, HttpError> {
     let setup = |error: &dyn std::fmt::Display| HttpError::Setup(error.to_string());
     let mut builder = waiting(Client::builder(), patience)
         .redirect(reqwest::redirect::Policy::none())
@@ -105,11 +105,11 @@ pub fn client_on(patience: Patience, way: Way<'_>) -> Result<Client, HttpError> 
     builder.build().map_err(|error| setup(&error))
 }
 
-fn waiting(builder: ClientBuilder, patience: Patience) -> ClientBuilder {
+fn waiting(builder: ClientBuilder, patience: TimeoutPolicy) -> ClientBuilder {
     let connect = Duration::from_secs(3);
     match patience {
-        Patience::Whole(time) => builder.timeout(time).connect_timeout(time.min(connect)),
-        Patience::EachStep(time) => builder.read_timeout(time).connect_timeout(time.min(connect)),
+        TimeoutPolicy::Whole(time) => builder.timeout(time).connect_timeout(time.min(connect)),
+        TimeoutPolicy::EachStep(time) => builder.read_timeout(time).connect_timeout(time.min(connect)),
     }
 }
 
@@ -278,11 +278,11 @@ pub fn body(response: Response, limit: u64) -> Result<Body, HttpError> {
 }
 
 /// No answer takes longer, however steadily it drips: the thread that reads it is free again then.
-const LONGEST: Duration = Duration::from_secs(600);
+const MAX_DURATION: Duration = Duration::from_secs(600);
 
 /// A stream of bytes as a reader that fails with `FileTooLarge` after `limit` of them.
 pub fn bounded(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static, limit: u64) -> Body {
-    let deadline = tokio::time::Instant::now() + LONGEST;
+    let deadline = tokio::time::Instant::now() + MAX_DURATION;
     let bounded = futures::stream::try_unfold((Box::pin(stream), limit), move |(mut stream, left)| async move {
         let Ok(next) = tokio::time::timeout_at(deadline, stream.next()).await else {
             return Err(io::Error::from(io::ErrorKind::TimedOut));

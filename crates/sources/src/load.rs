@@ -15,14 +15,14 @@ use quality_core::quality::evidence::{Bundle, File, Loaded, Missing, Read};
 /// All files of a run must be read within this time: a trace may be long.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// Windows of conflict logs that are read, the newest ones by name.
-const MOST_WINDOWS: usize = 100;
+const MAX_WINDOWS: usize = 100;
 /// Hashes by file name, as `sha256sum` writes them; optional.
 const HASHES: &str = "SHA256SUMS";
 /// The most bytes of the hashes' file.
 const HASHES_BYTES: u64 = 1 << 20;
 
 /// Where runs are.
-pub enum Place<'a> {
+pub enum EvidenceLocation<'a> {
     /// Runs of a tracking server.
     Mlflow(&'a Mlflow),
     /// A folder a run.
@@ -30,7 +30,7 @@ pub enum Place<'a> {
 }
 
 /// A run that can be read, and what changes when its evidence does.
-pub struct Found<'a> {
+pub struct LoadedRun<'a> {
     id: RunId,
     artifacts: Artifacts<'a>,
     dataset_digest: Option<String>,
@@ -40,9 +40,9 @@ pub struct Found<'a> {
     pub completed: Option<i64>,
 }
 
-impl Place<'_> {
+impl EvidenceLocation<'_> {
     /// Looks a run up and lists its files.
-    pub async fn find(&self, id: &RunId) -> Result<Found<'_>, RunError> {
+    pub async fn find(&self, id: &RunId) -> Result<LoadedRun<'_>, RunError> {
         let (artifacts, dataset_digest, completed) = match self {
             Self::Mlflow(mlflow) => {
                 let run = mlflow.run(id).await?;
@@ -68,16 +68,16 @@ async fn found<'a>(
     artifacts: Artifacts<'a>,
     dataset_digest: Option<String>,
     completed: Option<i64>,
-) -> Result<Found<'a>, RunError> {
+) -> Result<LoadedRun<'a>, RunError> {
     let names = artifacts.list(None).await?;
     let mut windows = artifacts.list(Some(File::ConflictLogs.name())).await?;
     windows.retain(|entry| is_window(&entry.name));
     if names.is_empty() && windows.is_empty() && completed.is_none() {
         return Err(RunError::NotFound(id.as_str().to_owned()));
     }
-    let surplus = windows.len().saturating_sub(MOST_WINDOWS);
+    let surplus = windows.len().saturating_sub(MAX_WINDOWS);
     windows.drain(..surplus);
-    Ok(Found {
+    Ok(LoadedRun {
         id: id.clone(),
         artifacts,
         dataset_digest,
@@ -94,7 +94,7 @@ fn is_window(name: &str) -> bool {
     is_json && name.len() <= 128
 }
 
-impl Found<'_> {
+impl LoadedRun<'_> {
     /// The same as long as no file changed: names, lengths and what the store says of their content.
     pub fn fingerprint(&self) -> String {
         let mut text = format!("{}|{:?}|{:?}", self.id.as_str(), self.completed, self.dataset_digest);

@@ -6,16 +6,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    http::{self, Access, Body, Http, HttpError, Patience},
+    http::{self, Access, Body, Http, HttpError, TimeoutPolicy},
     object_storage::{self, Entry, Folder},
     run::{RunError, RunId},
 };
 use crate::settings::{MlflowSource, ObjectStoreSettings};
 
 /// The server's own answers are short; longer ones are refused. Bytes.
-const MOST_ANSWER: u64 = 4 << 20;
+const MAX_ANSWER: u64 = 4 << 20;
 /// A folder's listing is cut off after this many pages.
-const MOST_PAGES: usize = 20;
+const MAX_PAGES: usize = 20;
 
 /// Where the server serves artifacts.
 const PROXY: [&str; 4] = ["api", "2.0", "mlflow-artifacts", "artifacts"];
@@ -54,7 +54,7 @@ impl Mlflow {
         settings: &MlflowSource,
         stores: Arc<BTreeMap<String, ObjectStoreSettings>>,
     ) -> Result<Self, HttpError> {
-        let client = http::client(Patience::EachStep(settings.timeout()), settings.ca_file.as_ref())?;
+        let client = http::client(TimeoutPolicy::EachStep(settings.timeout()), settings.ca_file.as_ref())?;
         let access = Access {
             bearer_token_file: settings.bearer_token_file.clone(),
             basic_auth: settings.basic_auth.clone(),
@@ -85,7 +85,7 @@ impl Mlflow {
             .get(path, parameters)
             .await
             .map_err(|error| self.source(error))?;
-        let bytes = http::whole(response, MOST_ANSWER, self.within)
+        let bytes = http::whole(response, MAX_ANSWER, self.within)
             .await
             .map_err(|error| self.source(error))?;
         serde_json::from_slice(&bytes).map_err(|_| RunError::Malformed(format!("MLflow source {}", self.name)))
@@ -186,7 +186,7 @@ impl Mlflow {
     async fn list(&self, id: &RunId, folder: Option<&str>) -> Result<Vec<Entry>, RunError> {
         let mut entries = Vec::new();
         let mut token: Option<String> = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let mut asked = vec![("run_id", id.as_str().to_owned())];
             asked.extend(folder.map(|folder| ("path", folder.to_owned())));
             asked.extend(token.map(|token| ("page_token", token)));

@@ -18,14 +18,14 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use super::{
-    http::{self, Body, HttpError, Patience},
+    http::{self, Body, HttpError, TimeoutPolicy},
     run::RunError,
 };
 use crate::settings::ObjectStoreSettings;
 use quality_core::format::hexadecimal;
 
 /// A folder's listing is cut off here.
-const MOST_ENTRIES: usize = 10_000;
+const MAX_ENTRIES: usize = 10_000;
 
 /// A file in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub fn open(name: &str, settings: &ObjectStoreSettings) -> Result<Folder, RunErr
         options.insert(key.clone(), value.trim_end_matches(['\r', '\n']).to_owned());
     }
     let url = Url::parse(&settings.url).map_err(|error| failed(HttpError::Setup(error.to_string())))?;
-    let client = http::client(Patience::EachStep(settings.timeout()), settings.ca_file.as_ref()).map_err(failed)?;
+    let client =
+        http::client(TimeoutPolicy::EachStep(settings.timeout()), settings.ca_file.as_ref()).map_err(failed)?;
     let (store, path) = build(&url, &options, client).map_err(|error| failed(HttpError::Setup(error.to_string())))?;
     Ok(Folder {
         name: name.to_owned(),
@@ -171,7 +172,7 @@ impl Folder {
         let mut entries: Vec<Entry> = listed
             .objects
             .into_iter()
-            .take(MOST_ENTRIES)
+            .take(MAX_ENTRIES)
             .filter_map(|object| {
                 Some(Entry {
                     name: object.location.filename()?.to_owned(),

@@ -14,20 +14,20 @@ use tokio::sync::Mutex;
 
 use super::{
     formats::sha256,
-    http::{self, Access, Http, HttpError, Patience},
+    http::{self, Access, Http, HttpError, TimeoutPolicy},
 };
 use crate::settings::{BasicAuth, Platform, RegistrySettings};
 use challenge::Challenge;
 pub use reference::Reference;
 
 /// Registries refuse longer manifests themselves. Bytes.
-const MOST_MANIFEST: u64 = 4 << 20;
+const MAX_MANIFEST: u64 = 4 << 20;
 /// Bytes of an image's configuration.
-const MOST_CONFIG: u64 = 8 << 20;
+const MAX_CONFIG: u64 = 8 << 20;
 /// Bytes of a token server's answer, and of an error's.
-const MOST_ANSWER: u64 = 256 << 10;
+const MAX_ANSWER: u64 = 256 << 10;
 /// An image with more layers is none that a node would run.
-const MOST_LAYERS: usize = 512;
+const MAX_LAYERS: usize = 512;
 /// How many layers are looked for at the same time.
 const AT_ONCE: usize = 4;
 
@@ -122,7 +122,7 @@ impl Registry {
     /// The registry that image references call `host`.
     pub fn new(host: &str, settings: &RegistrySettings) -> Result<Self, HttpError> {
         let setup = |error: &dyn std::fmt::Display| HttpError::Setup(error.to_string());
-        let client = http::client(Patience::Whole(settings.timeout()), settings.ca_file.as_ref())?;
+        let client = http::client(TimeoutPolicy::Whole(settings.timeout()), settings.ca_file.as_ref())?;
         let base = settings.base(host);
         let token_server = settings.token_server.as_ref().unwrap_or(&base);
         let wanted = settings.platform.as_deref().unwrap_or("linux/amd64");
@@ -166,7 +166,7 @@ impl Registry {
         };
         asking.config(&manifest.config, known).await?;
         let count = manifest.layers.len();
-        if count > MOST_LAYERS {
+        if count > MAX_LAYERS {
             return Err(ImageError::NotAnImage);
         }
         // Layers that are not for distribution are never in a registry.
@@ -225,7 +225,7 @@ impl Registry {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(ImageError::Denied),
             other => return Err(ImageError::Tokens(HttpError::Status(other.as_u16()))),
         }
-        let bytes = http::whole(response, MOST_ANSWER, self.within)
+        let bytes = http::whole(response, MAX_ANSWER, self.within)
             .await
             .map_err(ImageError::Tokens)?;
         let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| ImageError::Nonsense)?;
@@ -317,7 +317,7 @@ impl Asking<'_> {
             StatusCode::NOT_FOUND => return Err(self.missing(response, ImageError::ManifestMissing).await),
             other => return Err(ImageError::Registry(HttpError::Status(other.as_u16()))),
         }
-        let bytes = self.hashed(response, MOST_MANIFEST, digest).await?;
+        let bytes = self.hashed(response, MAX_MANIFEST, digest).await?;
         let raw: RawManifest = serde_json::from_slice(&bytes).map_err(|_| ImageError::NotAnImage)?;
         match (raw.manifests, raw.config, raw.layers) {
             (Some(entries), None, None) => Ok(Manifest::Index(entries)),
@@ -339,7 +339,7 @@ impl Asking<'_> {
     /// What a 404 says: that something is missing when it is a registry's own word, and nothing when something else
     /// stands in its place.
     async fn missing(&self, response: Response, what: ImageError) -> ImageError {
-        match http::whole(response, MOST_ANSWER, self.registry.within).await {
+        match http::whole(response, MAX_ANSWER, self.registry.within).await {
             Ok(bytes) if serde_json::from_slice::<Errors>(&bytes).is_ok_and(|said| !said.errors.is_empty()) => what,
             Ok(_) => ImageError::Nonsense,
             Err(error) => error.into(),
@@ -363,7 +363,7 @@ impl Asking<'_> {
             StatusCode::NOT_FOUND => return Err(self.missing(response, ImageError::BlobMissing(missing())).await),
             other => return Err(ImageError::Registry(HttpError::Status(other.as_u16()))),
         }
-        let bytes = self.hashed(response, MOST_CONFIG, &config.digest).await?;
+        let bytes = self.hashed(response, MAX_CONFIG, &config.digest).await?;
         let platform: RawPlatform = serde_json::from_slice(&bytes).map_err(|_| ImageError::NotAnImage)?;
         if self.registry.runs(&platform) {
             Ok(())

@@ -8,7 +8,7 @@ mod absence;
 use std::fmt::Write;
 
 use quality_api::{CustomMetrics, LatencyUnit, MatchOperator, Matcher, Preset, Selector, WhenAbsent};
-use quality_core::sample::Metric;
+use quality_core::counters::Metric;
 
 /// The metrics of one preset, as selectors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ type Match = (String, &'static str, String);
 
 /// Narrows a query to the pods of one Deployment.
 #[derive(Clone, Copy, Debug)]
-pub struct Narrow<'a> {
+pub struct DeploymentSelector<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its name: its pods' names start with it.
@@ -63,23 +63,23 @@ pub enum Scope<'a> {
     /// Those of these namespaces, as a regular expression (see [`named`]).
     Namespaces(&'a str),
     /// Those of one Deployment.
-    Deployment(Narrow<'a>),
+    Deployment(DeploymentSelector<'a>),
 }
 
 /// Longer lists of namespaces make queries that servers refuse, and save little.
-const LONGEST_LIST: usize = 1_000;
+const MAX_LIST: usize = 1_000;
 
 /// A regular expression of these namespaces, in the order of their names; none for too many of them, or for none at all.
 pub fn named<'a>(namespaces: impl Iterator<Item = &'a String>) -> Option<String> {
     let mut names: Vec<String> = namespaces.map(|name| escape_regex(name)).collect();
     names.sort_unstable();
     let list = names.join("|");
-    (1..=LONGEST_LIST).contains(&list.len()).then_some(list)
+    (1..=MAX_LIST).contains(&list.len()).then_some(list)
 }
 
 /// What one query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ask {
+pub enum QueryKind {
     /// The counter, gauge or histogram itself.
     Value(Metric),
     /// On which pods failures would be counted: there, no series of failures is no failures.
@@ -88,7 +88,7 @@ pub enum Ask {
     SampledAt,
 }
 
-impl Ask {
+impl QueryKind {
     /// Whether the answer has at most one series for each pod: one for each edge or GPU otherwise.
     pub fn tells_once(self) -> bool {
         match self {
@@ -221,30 +221,30 @@ impl MetricSet {
     }
 
     /// Every query of a look with its meaning.
-    pub fn queries(&self, scope: Scope<'_>) -> Vec<(Ask, String)> {
+    pub fn queries(&self, scope: Scope<'_>) -> Vec<(QueryKind, String)> {
         let mut queries = Vec::with_capacity(8);
         let by_pod =
             |series: &Series, suffix: &str| format!("sum by (namespace, pod) ({})", series.selector(suffix, scope));
         for requests in &self.requests {
-            queries.push((Ask::Value(Metric::Requests), by_pod(requests, "")));
+            queries.push((QueryKind::Value(Metric::Requests), by_pod(requests, "")));
         }
         if let (true, Some(latency)) = (self.requests.is_empty(), &self.latency) {
             // Every request that ended is in the histogram's count.
-            queries.push((Ask::Value(Metric::Requests), by_pod(latency, "_count")));
+            queries.push((QueryKind::Value(Metric::Requests), by_pod(latency, "_count")));
         }
         for errors in &self.errors {
-            queries.push((Ask::Value(Metric::Errors), by_pod(errors, "")));
+            queries.push((QueryKind::Value(Metric::Errors), by_pod(errors, "")));
         }
-        queries.extend(self.errors_seen(scope).map(|query| (Ask::ErrorsSeen, query)));
+        queries.extend(self.errors_seen(scope).map(|query| (QueryKind::ErrorsSeen, query)));
         if let Some(latency) = &self.latency {
             let selector = latency.selector("_bucket", scope);
             queries.push((
-                Ask::Value(Metric::Latency),
+                QueryKind::Value(Metric::Latency),
                 format!("sum by (namespace, pod, le) ({selector})"),
             ));
         }
         for series in &self.in_flight {
-            queries.push((Ask::Value(Metric::InFlight), by_pod(series, "")));
+            queries.push((QueryKind::Value(Metric::InFlight), by_pod(series, "")));
         }
         let sampled = |selector: String| format!("max by (namespace, pod) (timestamp({selector}))");
         let mut markers: Vec<String> = self
@@ -257,25 +257,25 @@ impl MetricSet {
         }
         // A pod whose requests all failed has the second series and not the first; all series of a pod are scraped at once.
         if !markers.is_empty() {
-            queries.push((Ask::SampledAt, markers.join(" or ")));
+            queries.push((QueryKind::SampledAt, markers.join(" or ")));
         }
         queries
     }
 
     /// The queries for GPU metrics by the names of NVIDIA's DCGM exporter.
-    pub fn gpu_queries(scope: Scope<'_>) -> Vec<(Ask, String)> {
+    pub fn gpu_queries(scope: Scope<'_>) -> Vec<(QueryKind, String)> {
         let series = |name| Series::plain(name).selector("", scope);
         let (used, free) = (series("DCGM_FI_DEV_FB_USED"), series("DCGM_FI_DEV_FB_FREE"));
         vec![
             (
-                Ask::Value(Metric::GpuUtilization),
+                QueryKind::Value(Metric::GpuUtilization),
                 format!(
                     "max by (namespace, pod, gpu) ({}) / 100",
                     series("DCGM_FI_DEV_GPU_UTIL")
                 ),
             ),
             (
-                Ask::Value(Metric::GpuMemory),
+                QueryKind::Value(Metric::GpuMemory),
                 format!("max by (namespace, pod, gpu) ({used} / ({used} + {free}))"),
             ),
         ]
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn history_is_narrowed_to_one_deployment_with_its_name_escaped() {
-        let narrow = Narrow {
+        let narrow = DeploymentSelector {
             namespace: "shop",
             deployment: "ranker.v2",
         };
@@ -466,14 +466,14 @@ mod tests {
             of_it.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
         };
         assert_eq!(
-            of(Ask::Value(Metric::Requests)),
+            of(QueryKind::Value(Metric::Requests)),
             [
                 "sum by (namespace, pod) (tgi_request_success{})",
                 "sum by (namespace, pod) (tgi_request_failure{err!=\"validation\"})",
             ]
         );
         assert_eq!(
-            of(Ask::SampledAt),
+            of(QueryKind::SampledAt),
             ["max by (namespace, pod) (timestamp(tgi_request_success{})) or \
               max by (namespace, pod) (timestamp(tgi_request_failure{err!=\"validation\"}))"]
         );

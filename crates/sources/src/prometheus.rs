@@ -13,12 +13,12 @@ use tokio::sync::OnceCell;
 
 use crate::{
     answer::{self, Row},
-    http::{self, Access, Http, HttpError, Patience},
-    presets::{self, MetricSet, Narrow, Scope},
+    http::{self, Access, Http, HttpError, TimeoutPolicy},
+    presets::{self, DeploymentSelector, MetricSet, Scope},
     settings::MetricsSource,
     table::Table,
 };
-use quality_core::sample::Unknown;
+use quality_core::counters::NoDataReason;
 
 /// Why a query gave no usable answer. The words hold nothing that the source sent.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +39,10 @@ pub enum QueryError {
 
 impl QueryError {
     /// What a look without this answer is.
-    pub fn unknown(&self) -> Unknown {
+    pub fn unknown(&self) -> NoDataReason {
         match self {
-            Self::Partial => Unknown::Partial,
-            _ => Unknown::ProviderError,
+            Self::Partial => NoDataReason::Partial,
+            _ => NoDataReason::ProviderError,
         }
     }
 
@@ -77,14 +77,14 @@ pub struct Source {
 type Recent = Vec<(i64, Arc<OnceCell<Arc<Table>>>)>;
 
 /// Prometheus answers a range query with at most 11,000 points a series.
-const MOST_POINTS: i64 = 10_000;
+const MAX_POINTS: i64 = 10_000;
 
 /// The instants `start`, `start + step`, … `end` in parts that one range query may ask for.
 fn parts(start: i64, end: i64, step: i64) -> Vec<(i64, i64)> {
     let (step, mut from) = (step.max(1), start);
     let mut parts = Vec::new();
     while from <= end {
-        let to = (from + (MOST_POINTS - 1) * step).min(end);
+        let to = (from + (MAX_POINTS - 1) * step).min(end);
         parts.push((from, to));
         from = to + step;
     }
@@ -97,7 +97,7 @@ const KEPT_TABLES: usize = 4;
 impl Source {
     /// A client by the administrator's settings.
     pub fn new(name: &str, settings: &MetricsSource, on_error: OnError) -> Result<Self, QueryError> {
-        let client = http::client(Patience::Whole(settings.timeout()), settings.ca_file.as_ref())?;
+        let client = http::client(TimeoutPolicy::Whole(settings.timeout()), settings.ca_file.as_ref())?;
         let access = Access {
             bearer_token_file: settings.bearer_token_file.clone(),
             basic_auth: settings.basic_auth.clone(),
@@ -204,7 +204,7 @@ impl Source {
     pub async fn history(
         &self,
         metrics: &MetricSet,
-        narrow: Narrow<'_>,
+        narrow: DeploymentSelector<'_>,
         start: i64,
         end: i64,
         step: i64,
@@ -269,9 +269,9 @@ impl Source {
                 Some(kind) => QueryError::Http(http::while_reading(kind, limit)),
             })?;
         match said {
-            answer::Said { success: false, .. } => Err(QueryError::Refused),
-            answer::Said { warnings: true, .. } => Err(QueryError::Partial),
-            answer::Said {
+            answer::ResponseStatus { success: false, .. } => Err(QueryError::Refused),
+            answer::ResponseStatus { warnings: true, .. } => Err(QueryError::Partial),
+            answer::ResponseStatus {
                 success: true,
                 warnings: false,
             } => Ok(()),

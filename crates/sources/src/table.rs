@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     answer::{Row, number},
-    presets::Ask,
+    presets::QueryKind,
 };
 use quality_api::{LatencyUnit, WhenAbsent};
-use quality_core::sample::{Metric, PodCounters, Snapshot, Unknown};
+use quality_core::counters::{Metric, NoDataReason, PodCounters, Snapshot};
 
 /// The counters of all pods at one instant.
 #[derive(Clone, Debug)]
 pub struct Table {
     at: i64,
     unit: LatencyUnit,
-    failures: BTreeMap<Metric, Unknown>,
+    failures: BTreeMap<Metric, NoDataReason>,
     /// The first failure in words, without anything that the source said.
     problem: Option<String>,
     namespaces: HashMap<Box<str>, BTreeMap<Box<str>, Pod>>,
@@ -43,7 +43,7 @@ impl Table {
     ///
     /// A query tells of a pod once, but for the edges of its histogram and for its GPUs. An answer with a pod twice is none
     /// that a source makes: neither value is the pod's.
-    pub fn add(&mut self, ask: Ask, query: usize, row: &Row, value: f64) {
+    pub fn add(&mut self, ask: QueryKind, query: usize, row: &Row, value: f64) {
         if row.pod.is_empty() || row.namespace.is_empty() {
             return;
         }
@@ -70,33 +70,33 @@ impl Table {
         pod.told |= bit;
         let pod = &mut pod.counters;
         match ask {
-            Ask::SampledAt => pod.sampled_at = Some(value),
-            Ask::ErrorsSeen => pod.errors_seen = value > 0.0,
-            Ask::Value(Metric::Requests) => *pod.requests.get_or_insert(0.0) += value,
-            Ask::Value(Metric::Errors) => *pod.errors.get_or_insert(0.0) += value,
-            Ask::Value(Metric::Latency) => {
+            QueryKind::SampledAt => pod.sampled_at = Some(value),
+            QueryKind::ErrorsSeen => pod.errors_seen = value > 0.0,
+            QueryKind::Value(Metric::Requests) => *pod.requests.get_or_insert(0.0) += value,
+            QueryKind::Value(Metric::Errors) => *pod.errors.get_or_insert(0.0) += value,
+            QueryKind::Value(Metric::Latency) => {
                 let edge = number(&row.le).unwrap_or(f64::NAN);
                 pod.latency.push((self.unit.seconds(edge), value));
             }
-            Ask::Value(Metric::InFlight) => *pod.in_flight.get_or_insert(0.0) += value,
-            Ask::Value(Metric::GpuUtilization) => pod.gpu_utilization.push(value),
-            Ask::Value(Metric::GpuMemory) => pod.gpu_memory.push(value),
+            QueryKind::Value(Metric::InFlight) => *pod.in_flight.get_or_insert(0.0) += value,
+            QueryKind::Value(Metric::GpuUtilization) => pod.gpu_utilization.push(value),
+            QueryKind::Value(Metric::GpuMemory) => pod.gpu_memory.push(value),
         }
     }
 
     /// Says that a query gave no usable answer.
-    pub fn fail(&mut self, ask: Ask, unknown: Unknown, problem: &str) {
+    pub fn fail(&mut self, ask: QueryKind, unknown: NoDataReason, problem: &str) {
         let all = [Metric::Requests, Metric::Errors, Metric::Latency, Metric::InFlight];
         match ask {
-            Ask::Value(metric) => {
+            QueryKind::Value(metric) => {
                 self.failures.insert(metric, unknown);
             }
             // Without it no failures cannot be told from none counted.
-            Ask::ErrorsSeen => {
+            QueryKind::ErrorsSeen => {
                 self.failures.insert(Metric::Errors, unknown);
             }
             // Without the time of the samples none of them can be trusted to be fresh.
-            Ask::SampledAt => self.failures.extend(all.map(|metric| (metric, unknown))),
+            QueryKind::SampledAt => self.failures.extend(all.map(|metric| (metric, unknown))),
         }
         self.problem.get_or_insert_with(|| problem.to_owned());
     }
@@ -151,8 +151,8 @@ mod tests {
     fn a_failure_counter_that_comes_with_the_first_failure_is_seen_on_pods_that_show_requests() {
         let seen = |errors| {
             let mut table = Table::new(7, LatencyUnit::Seconds);
-            table.add(Ask::Value(Metric::Requests), 0, &row("busy"), 9.0);
-            table.add(Ask::Value(Metric::InFlight), 1, &row("other"), 1.0);
+            table.add(QueryKind::Value(Metric::Requests), 0, &row("busy"), 9.0);
+            table.add(QueryKind::Value(Metric::InFlight), 1, &row("other"), 1.0);
             table.finish(errors);
             let pods = table.snapshot("shop", &|_| true).pods;
             [pods["busy"].errors_seen, pods["other"].errors_seen]
@@ -165,26 +165,29 @@ mod tests {
     fn where_failures_would_be_counted_is_what_its_answer_says_and_its_failure_is_one_of_the_errors() {
         let mut table = Table::new(7, LatencyUnit::Seconds);
         for (pod, value) in [("counting", 2.0), ("odd", f64::NAN), ("twice", 1.0), ("twice", 1.0)] {
-            table.add(Ask::ErrorsSeen, 0, &row(pod), value);
+            table.add(QueryKind::ErrorsSeen, 0, &row(pod), value);
         }
-        table.fail(Ask::ErrorsSeen, Unknown::Partial, "source default: partial");
+        table.fail(QueryKind::ErrorsSeen, NoDataReason::Partial, "source default: partial");
         table.finish(WhenAbsent::Unknown);
         let snapshot = table.snapshot("shop", &|_| true);
         let seen = ["counting", "odd", "twice"].map(|pod| snapshot.pods[pod].errors_seen);
         assert_eq!(seen, [true, false, false]);
-        assert_eq!(snapshot.failures, BTreeMap::from([(Metric::Errors, Unknown::Partial)]));
+        assert_eq!(
+            snapshot.failures,
+            BTreeMap::from([(Metric::Errors, NoDataReason::Partial)])
+        );
     }
 
     #[test]
     fn queries_of_one_metric_are_summed_and_a_pod_twice_in_one_answer_is_no_number() {
         let mut table = Table::new(7, LatencyUnit::Seconds);
-        let requests = Ask::Value(Metric::Requests);
+        let requests = QueryKind::Value(Metric::Requests);
         for (number, pod, value) in [(0, "a", 1.0), (1, "a", 2.0), (0, "b", 1.0), (0, "b", 1.0)] {
             table.add(requests, number, &row(pod), value);
         }
         for value in [7.0, 7.0] {
-            table.add(Ask::SampledAt, 2, &row("b"), value);
-            table.add(Ask::Value(Metric::GpuMemory), 3, &row("b"), value);
+            table.add(QueryKind::SampledAt, 2, &row("b"), value);
+            table.add(QueryKind::Value(Metric::GpuMemory), 3, &row("b"), value);
         }
         let pods = table.snapshot("shop", &|_| true).pods;
         assert_eq!(pods["a"].requests, Some(3.0));

@@ -19,7 +19,7 @@ use super::{Estimate, Method, StatsError, check};
 /// 2/α of a 95 % interval.
 const RUIN: f64 = 40.0;
 /// c: the largest part of the capital that one value may cost.
-const MOST: f64 = 0.75;
+const MAX_STAKE: f64 = 0.75;
 
 /// Mean of `values` in [0, 1], in order of time, with a 95 % confidence sequence.
 ///
@@ -56,7 +56,7 @@ fn ruled_out_below(values: &[f64]) -> f64 {
         let log_capital: f64 = values
             .iter()
             .zip(&bets)
-            .map(|(x, bet)| (bet.min(MOST / m) * (x - m)).ln_1p())
+            .map(|(x, bet)| (bet.min(MAX_STAKE / m) * (x - m)).ln_1p())
             .sum();
         log_capital >= RUIN.ln()
     };

@@ -30,7 +30,7 @@ use super::{StatsError, check};
 
 /// Bad requests of a look beyond which it counts as one of this size with the same split: E e^(fθs) is at
 /// most (1 + Q(e^θ − 1))^(fb) for f < 1 (Jensen), so that this only takes evidence away.
-const MOST_BAD: f64 = 2_000.0;
+const MAX_BAD: f64 = 2_000.0;
 
 /// Evidence that a new release has a larger share of bad requests than the old one beside it.
 ///
@@ -159,7 +159,7 @@ impl Split {
         if self.precision.is_infinite() {
             return of_new * rise.ln_1p() - bad * (rise * self.share).ln_1p();
         }
-        let counted = (MOST_BAD / bad).min(1.0);
+        let counted = (MAX_BAD / bad).min(1.0);
         counted * of_new * rise.ln_1p() - self.log_moment(counted * bad, rise)
     }
 

@@ -16,7 +16,7 @@ use super::special::beta_inc;
 use super::{Estimate, Interval, Method, StatsError, bootstrap, check};
 
 /// Least reduction of P95 that counts, in milliseconds.
-pub const LEAST_REDUCTION_MS: f64 = 2.0;
+pub const MIN_REDUCTION_MS: f64 = 2.0;
 
 /// The outcome of one attempt to show an optimisation.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +33,11 @@ pub struct Optimisation {
 
 impl Optimisation {
     /// Accepted: the paired interval of the mean and that of P95 lie above 0, and P95 fell by at least
-    /// [`LEAST_REDUCTION_MS`].
+    /// [`MIN_REDUCTION_MS`].
     pub fn accepted(&self) -> bool {
         self.mean_reduction.ci95.low > 0.0
             && self.p95_reduction.ci95.low > 0.0
-            && self.p95_reduction.value >= LEAST_REDUCTION_MS
+            && self.p95_reduction.value >= MIN_REDUCTION_MS
     }
 
     /// Accepted, and still so when the number of attempts is paid for. Repeating an attempt until it is

@@ -15,12 +15,12 @@ use crate::controllers::{
     context::{CallError, Context, Written, call, post},
     drill::{
         build::{self, Mark, Undo, fault_images, identity, rollback_mark},
-        gather::{Gathered, mark},
-        load::{Loaded, loaded},
+        gather::{DrillContext, mark},
+        load::{MeasuredLoad, loaded},
         record,
         undo::{change, delete_shadow, restore},
     },
-    events::{Told, tell},
+    events::{EventNote, tell},
     gather::of_namespace,
     readiness::{Tested, record_test},
     release,
@@ -36,18 +36,18 @@ use quality_core::{
 };
 
 /// What is needed to carry a step out.
-pub struct Act<'a> {
+pub struct DrillApplier<'a> {
     /// Everything shared.
     pub context: &'a Context,
     /// The drill as it is cached.
     pub drill: &'a RecoveryDrill,
     /// What the cluster shows.
-    pub gathered: &'a Gathered,
+    pub gathered: &'a DrillContext,
     /// Now.
     pub now: Timestamp,
 }
 
-impl Act<'_> {
+impl DrillApplier<'_> {
     /// Carries the step out; whether anything was written.
     pub async fn apply(&self, step: Step) -> Result<bool, CallError> {
         match step {
@@ -379,7 +379,7 @@ impl Act<'_> {
     }
 
     /// The pods of the checkpoint's release, once every one is Ready.
-    async fn loaded(&self, newest: &ReplicaSet) -> Result<Option<Loaded>, CallError> {
+    async fn loaded(&self, newest: &ReplicaSet) -> Result<Option<MeasuredLoad>, CallError> {
         let Some(hash) = newest.labels().get("pod-template-hash") else {
             return Ok(None);
         };
@@ -435,7 +435,7 @@ impl Act<'_> {
         tracing::info!(drill = %self.drill.name_any(), namespace = %self.namespace(),
             result = outcome.result.name(), reason = %outcome.reason, message = %outcome.message, "drill finished");
         if let Some(policy) = &self.gathered.policy {
-            let told = Told {
+            let told = EventNote {
                 warning: outcome.result == DrillResult::Failed,
                 reason: match outcome.result {
                     DrillResult::Passed => "DrillPassed",

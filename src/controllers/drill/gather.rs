@@ -20,7 +20,7 @@ use crate::{
             build::{Mark, Undo, is_shadow_of, restoration, rollback_mark, shadow_name},
             record::state_of,
         },
-        gather::{of_namespace, owned, rivals},
+        gather::{conflicting_policies, of_namespace, owned},
         release,
     },
     validate,
@@ -30,7 +30,7 @@ use quality_api::{
     view::quarantine,
 };
 use quality_core::{
-    drill::{DrillState, Limits, Obstacle, Seen, Subject, Worn},
+    drill::{DrillObservation, DrillState, ImageSet, Limits, Obstacle, Subject},
     incident::ContainerImage,
     plan::Candidate,
     policy::Policy,
@@ -41,7 +41,7 @@ use quality_core::{
 const DEFAULT_LIMITS: Limits = Limits { rto: 600, rpo: 300 };
 
 /// What the cluster shows about one drill.
-pub struct Gathered {
+pub struct DrillContext {
     /// The policy, while there is one.
     pub policy: Option<QualityPolicy>,
     /// The guarded Deployment.
@@ -55,11 +55,11 @@ pub struct Gathered {
     /// The digests that the target's pods run; read only where a drill is about to begin.
     pub running: Vec<ContainerImage>,
     /// What the core decides on.
-    pub seen: Seen,
+    pub seen: DrillObservation,
 }
 
 /// What the cluster shows about one drill.
-pub async fn gather(context: &Context, drill: &RecoveryDrill, now: Timestamp) -> Result<Gathered, CallError> {
+pub async fn gather(context: &Context, drill: &RecoveryDrill, now: Timestamp) -> Result<DrillContext, CallError> {
     let stores = &context.stores;
     let namespace = drill.namespace().unwrap_or_default();
     let state = state_of(drill);
@@ -85,8 +85,8 @@ pub async fn gather(context: &Context, drill: &RecoveryDrill, now: Timestamp) ->
     let newest = subject
         .as_ref()
         .and_then(|subject| release::newest(subject, &owned(stores, subject)).cloned());
-    let mut gathered = Gathered {
-        seen: Seen {
+    let mut gathered = DrillContext {
+        seen: DrillObservation {
             now: now.as_second(),
             limits,
             obstacles: Vec::new(),
@@ -179,7 +179,7 @@ fn view(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ha
     }
 }
 
-fn worn(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, marked: bool) -> Worn {
+fn worn(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, marked: bool) -> ImageSet {
     let template = release::template_images(deployment);
     let wears = |container: &str, image: &str| template.iter().any(|(name, known)| name == container && known == image);
     let rolled_back = deployment.annotations().get(ROLLBACK_ANNOTATION) == Some(&rollback_mark(&drill.name_any()));
@@ -189,7 +189,7 @@ fn worn(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ma
             .iter()
             .all(|image| wears(&image.container, &image.image))
     {
-        Worn::Fault
+        ImageSet::Fault
     } else if rolled_back
         && intent
             .checkpoint
@@ -197,11 +197,11 @@ fn worn(drill: &RecoveryDrill, intent: &DrillIntent, deployment: &Deployment, ma
             .iter()
             .all(|image| wears(&image.container, &image.image))
     {
-        Worn::Checkpoint
+        ImageSet::Checkpoint
     } else if intent.images.iter().all(|image| wears(&image.container, &image.image)) {
-        Worn::Start
+        ImageSet::Start
     } else {
-        Worn::Other
+        ImageSet::Other
     }
 }
 
@@ -211,7 +211,7 @@ async fn obstacles(
     drill: &RecoveryDrill,
     intent: Option<&DrillIntent>,
     rules: &Policy,
-    gathered: &mut Gathered,
+    gathered: &mut DrillContext,
     now: Timestamp,
 ) -> Result<(), CallError> {
     let stores = &context.stores;
@@ -223,9 +223,9 @@ async fn obstacles(
     if policy.spec.paused {
         found.push(Obstacle::PolicyPaused);
     }
-    let rivals = rivals(stores, &policy);
-    if !rivals.is_empty() {
-        let others = rivals.join(", ");
+    let conflicting_policies = conflicting_policies(stores, &policy);
+    if !conflicting_policies.is_empty() {
+        let others = conflicting_policies.join(", ");
         let message = format!("another policy guards the same Deployment: {others}; none of them acts");
         found.push(Obstacle::Conflict(message));
     }

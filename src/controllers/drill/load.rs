@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 /// When pods of the checkpoint became Ready, and how long the slowest one took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct MeasuredLoad {
     /// The last one's readiness, unix seconds.
     pub ready: i64,
     /// From scheduled to Ready, seconds.
@@ -12,8 +12,8 @@ pub struct Loaded {
 }
 
 /// When pods became Ready and how long the slowest took; nothing while one is not Ready or there is none.
-pub fn loaded<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Loaded> {
-    let mut all: Option<Loaded> = None;
+pub fn loaded<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<MeasuredLoad> {
+    let mut all: Option<MeasuredLoad> = None;
     for pod in pods {
         let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
         let since = |kind: &str| {
@@ -24,7 +24,7 @@ pub fn loaded<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Loaded> {
         let ready = since("Ready")?;
         let took = since("PodScheduled").map(|scheduled| (ready - scheduled).max(0));
         let before = all.unwrap_or_default();
-        all = Some(Loaded {
+        all = Some(MeasuredLoad {
             ready: before.ready.max(ready),
             took: before.took.max(took),
         });

@@ -14,11 +14,11 @@ use quality_core::{
 };
 
 /// The steps that are kept.
-const MOST_STEPS: usize = 32;
+const MAX_STEPS: usize = 32;
 /// Of them, what was waited for; the steps that follow need the others.
-const MOST_WAITS: usize = 16;
+const MAX_WAITS: usize = 16;
 /// The API server's words, cut: a status must never outgrow its store.
-const MOST_CHARACTERS: usize = 1_000;
+const MAX_CHARACTERS: usize = 1_000;
 
 /// Where a drill stands.
 pub fn state_of(drill: &RecoveryDrill) -> DrillState {
@@ -59,7 +59,7 @@ pub fn rehearsal(drill: &RecoveryDrill) -> Option<Rehearsal> {
 
 /// Text of any length, cut.
 pub fn cut(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect()
+    text.chars().take(MAX_CHARACTERS).collect()
 }
 
 /// Enters a state.
@@ -67,7 +67,7 @@ pub fn enter(status: &mut RecoveryDrillStatus, generation: Option<i64>, to: Dril
     status.observed_generation = generation;
     status.state = to;
     status.message = cut(message);
-    if status.steps.len() < MOST_STEPS {
+    if status.steps.len() < MAX_STEPS {
         status.steps.push(DrillStep {
             at: Time(now),
             state: to,
@@ -85,7 +85,7 @@ pub fn wait(status: &mut RecoveryDrillStatus, generation: Option<i64>, obstacle:
             && condition.reason == obstacle.reason()
             && condition.message == obstacle.message()
     });
-    if known || status.steps.len() >= MOST_WAITS {
+    if known || status.steps.len() >= MAX_WAITS {
         return false;
     }
     enter(status, generation, DrillState::Pending, &obstacle.message(), now);
@@ -150,7 +150,7 @@ mod tests {
         for round in 0..40 {
             wait(&mut status, Some(1), &Obstacle::AnotherDrill(round.to_string()), now);
         }
-        assert_eq!(status.steps.len(), MOST_WAITS);
+        assert_eq!(status.steps.len(), MAX_WAITS);
     }
 
     #[test]

@@ -16,13 +16,13 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::controllers::{
+    backoff::Soon,
     context::Context,
     drill::{
         DrillObject, Drills, on_error, reconcile,
         record::state_of,
         sweep::{UnderWay, sweep},
     },
-    rewatch::Soon,
 };
 use quality_core::drill::DrillState;
 

@@ -48,7 +48,7 @@ pub struct Scheduled {
 }
 
 /// The drills of a policy, oldest first.
-pub fn of_policy(stores: &Stores, policy: &QualityPolicy) -> Vec<RecoveryDrill> {
+pub fn drills_of_policy(stores: &Stores, policy: &QualityPolicy) -> Vec<RecoveryDrill> {
     let name = policy.name_any();
     let namespace = policy.namespace();
     let is_its = |drill: &RecoveryDrill| {
@@ -63,14 +63,14 @@ pub fn of_policy(stores: &Stores, policy: &QualityPolicy) -> Vec<RecoveryDrill> 
 }
 
 /// The finished ones as the report needs them.
-pub fn rehearsals(drills: &[RecoveryDrill]) -> Vec<Rehearsal> {
+pub fn finished_drills(drills: &[RecoveryDrill]) -> Vec<Rehearsal> {
     let mut found: Vec<Rehearsal> = drills.iter().filter_map(record::rehearsal).collect();
     found.sort_by_key(|rehearsal| rehearsal.at);
     found
 }
 
 /// Makes the drill that is due and deletes the records that are too many.
-pub async fn keep(
+pub async fn reconcile_schedule(
     context: &Context,
     policy: &QualityPolicy,
     drills: &[RecoveryDrill],

@@ -22,7 +22,7 @@ use crate::controllers::{
         record::state_of,
         undo::{delete_shadow, restore},
     },
-    events::{Told, tell, tell_deployment},
+    events::{EventNote, tell, tell_deployment},
     release,
 };
 use quality_api::{DRILL_ANNOTATION, DRILL_LABEL, DrillMode, QualityPolicy, RecoveryDrill, view::quarantine};
@@ -223,7 +223,7 @@ impl Sweeper {
         if !self.reported.insert(told.clone()) {
             return;
         }
-        let told_by = Told {
+        let told_by = EventNote {
             warning: true,
             reason: "DrillMarkIgnored",
             note: ignored(deployment, mark),

@@ -24,43 +24,48 @@ fn checkpoint() -> RollbackCheckpoint {
     .unwrap()
 }
 
-fn good(second: i64) -> Look {
-    Look::Verified {
+fn good(second: i64) -> CheckResult {
+    CheckResult::Verified {
         at: second,
         message: "all there".into(),
     }
 }
 
-fn down() -> Look {
-    Look::Unanswered {
+fn down() -> CheckResult {
+    CheckResult::Unanswered {
         reason: "RegistryUnreachable",
         message: "its registry did not answer".into(),
     }
 }
 
-fn seen(image: Look) -> Seen {
-    Seen {
+fn seen(image: CheckResult) -> CheckpointChecks {
+    CheckpointChecks {
         image,
-        artifacts: Look::Nothing,
+        artifacts: CheckResult::Nothing,
         hashed_at: None,
     }
 }
 
 /// The checkpoint after a look at `second`.
-fn after(mut checkpoint: RollbackCheckpoint, image: Look, news: &News, second: i64) -> RollbackCheckpoint {
+fn after(
+    mut checkpoint: RollbackCheckpoint,
+    image: CheckResult,
+    news: &CheckpointUpdate,
+    second: i64,
+) -> RollbackCheckpoint {
     let status = renewed(&checkpoint, &policy(), &seen(image), news, at(second));
     checkpoint.status = Some(status);
     checkpoint
 }
 
-fn certified() -> News {
-    News {
+fn certified() -> CheckpointUpdate {
+    CheckpointUpdate {
         certified: Some(NOW),
-        load: Some(Load {
+        load: Some(LoadTime {
             seconds: 12,
             created: NOW - 100,
         }),
-        ..News::default()
+        ..CheckpointUpdate::default()
     }
 }
 
@@ -111,7 +116,7 @@ fn each_part_is_a_condition_and_ready_is_their_sum() {
 #[test]
 fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
     let first = after(checkpoint(), good(NOW), &certified(), NOW);
-    let nothing = News::default();
+    let nothing = CheckpointUpdate::default();
     assert_eq!(after(first.clone(), good(NOW + 599), &nothing, NOW + 600), first);
     let renewed = after(first.clone(), good(NOW + 600), &nothing, NOW + 601);
     assert_eq!(
@@ -128,7 +133,7 @@ fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
     assert_eq!(condition(&unanswered, "Ready").0, "True");
     // After a restart nobody has looked yet: what is on record stays.
     assert_eq!(
-        after(unanswered.clone(), Look::Pending, &nothing, NOW + 7_000),
+        after(unanswered.clone(), CheckResult::Pending, &nothing, NOW + 7_000),
         unanswered
     );
     // It answers again.
@@ -139,11 +144,11 @@ fn what_is_good_and_stays_good_is_written_every_ten_minutes_only() {
 
 #[test]
 fn a_missing_image_stays_missing_while_its_registry_is_down() {
-    let gone = Look::Broken {
+    let gone = CheckResult::Broken {
         reason: "ImageMissing",
         message: "no such manifest".into(),
     };
-    let nothing = News::default();
+    let nothing = CheckpointUpdate::default();
     let missing = after(
         after(checkpoint(), good(NOW), &certified(), NOW),
         gone,
@@ -159,14 +164,14 @@ fn a_missing_image_stays_missing_while_its_registry_is_down() {
 #[test]
 fn a_load_time_and_a_test_give_way_only_to_newer_ones() {
     let first = after(checkpoint(), good(NOW), &certified(), NOW);
-    let news = |created, tested: i64| News {
+    let news = |created, tested: i64| CheckpointUpdate {
         certified: None,
-        load: Some(Load { seconds: 45, created }),
+        load: Some(LoadTime { seconds: 45, created }),
         tested: Some(Tested {
             at: tested,
             by: format!("incident-{tested}"),
         }),
-        ..News::default()
+        ..CheckpointUpdate::default()
     };
     let second = after(first, good(NOW), &news(NOW - 100, NOW + 10), NOW + 20);
     let status = second.status.clone().unwrap();
@@ -194,7 +199,7 @@ fn a_checkpoint_whose_image_was_taken_away_is_no_place_to_go_back_to_until_it_is
         reason: "error rate 3.10%".into(),
         since: NOW,
     };
-    let news = News {
+    let news = CheckpointUpdate {
         quarantine: vec![kept_out.clone()],
         ..certified()
     };

@@ -14,7 +14,7 @@ use super::*;
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
 /// What a test waits for comes within this time, or not at all.
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Port {
     address: std::net::SocketAddr,
@@ -109,7 +109,7 @@ impl Port {
 /// All that still comes, until the other side closes.
 async fn all(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
-    let read = timeout(SOON, stream.read_to_end(&mut text)).await;
+    let read = timeout(TIMEOUT, stream.read_to_end(&mut text)).await;
     // A reset is an end, too.
     let _ = read.expect("the other side closes");
     String::from_utf8_lossy(&text).into_owned()
@@ -247,7 +247,7 @@ async fn a_slow_reader_and_a_body_that_never_comes_end_with_their_time() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(SOON, slow).await.unwrap();
+    timeout(TIMEOUT, slow).await.unwrap();
     assert!(all(reader).await.len() < 64 << 20);
 }
 
@@ -269,5 +269,5 @@ async fn a_stop_waits_for_answers_and_not_for_what_asked_nothing() {
     assert!(!port.serving.is_finished());
     port.late.notify_one();
     assert!(all(answered).await.ends_with("late"));
-    timeout(SOON, port.serving).await.unwrap().unwrap();
+    timeout(TIMEOUT, port.serving).await.unwrap().unwrap();
 }

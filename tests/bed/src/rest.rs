@@ -16,7 +16,7 @@ pub use ureq::http;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A longer body is refused.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +169,7 @@ impl Rest {
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
-            body: body.with_config().limit(MOST_BYTES).read_to_vec().map_err(failed)?,
+            body: body.with_config().limit(MAX_BYTES).read_to_vec().map_err(failed)?,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use quality_render::page::Records;
+use quality_render::html_report::Records;
 use serde::de::DeserializeOwned;
 
 use crate::BrowserError;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use browser::{CHECKS, Chromium, MISSING, Tab, Theme, records};
-use quality_render::page::{Entry, index, page};
+use quality_render::html_report::{Entry, index, page};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/page").join(name)

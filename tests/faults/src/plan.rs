@@ -163,7 +163,7 @@ const WEATHER: [&str; 4] = [
     "update qualityreports/status CAUTION",
     "update qualityreports/status HEALTHY",
 ];
-const MOST_WEATHER: usize = 20;
+const MAX_WEATHER: usize = 20;
 
 fn is_weather(call: &Call) -> bool {
     Label::call(call).is_some_and(|label| WEATHER.contains(&label.to_string().as_str()))
@@ -209,10 +209,10 @@ impl World {
             if last.elapsed() >= LISTENS_AFTER {
                 leave_place();
             }
-            if last.elapsed() >= silence && after <= MOST_WEATHER {
+            if last.elapsed() >= silence && after <= MAX_WEATHER {
                 return Ok(last);
             }
-            if since.elapsed() > patience || after > MOST_WEATHER {
+            if since.elapsed() > patience || after > MAX_WEATHER {
                 return Err(StageError::Unexpected(format!(
                     "it still writes {:?} after the fault cleared: {:?}",
                     since.elapsed(),

@@ -54,7 +54,7 @@ const NUMBERS: [&str; 6] = ["0", "1e999", "-0", "999999", "1000000", "0.000001"]
 /// that it gives itself, and answers 504.
 const HUGE: u64 = 2_000;
 /// The bytes that such a list may have.
-const MOST_BYTES: u64 = 1_000_000;
+const MAX_BYTES: u64 = 1_000_000;
 
 /// Notes every case of a value that `schema` describes, and of what is in it. `good` is its value in the good object.
 pub fn of(schema: &Value, good: Option<&Value>, place: &mut Vec<String>, note: &mut dyn FnMut(Case)) {
@@ -92,7 +92,7 @@ pub fn of(schema: &Value, good: Option<&Value>, place: &mut Vec<String>, note: &
             // So long that it is one request still, and not refused for its bytes.
             case(
                 Class::List,
-                of(HUGE.min(MOST_BYTES / (item.to_string().len() as u64 + 1))),
+                of(HUGE.min(MAX_BYTES / (item.to_string().len() as u64 + 1))),
             );
             match schema["maxItems"].as_u64() {
                 Some(most) => [most, most + 1]

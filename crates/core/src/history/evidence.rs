@@ -7,11 +7,11 @@ use super::{History, decimal};
 use crate::quality::{Charts, Quality, Row, Unit};
 
 /// Days of compliance: two windows of a week.
-pub const MOST_DAYS: usize = 15;
+pub const MAX_DAYS: usize = 15;
 /// Stacks of the profiled run.
-const MOST_STACKS: usize = 20;
+const MAX_STACKS: usize = 20;
 /// Their names in all, bytes.
-const MOST_STACK_BYTES: usize = 1_500;
+const MAX_STACK_BYTES: usize = 1_500;
 /// The measures that are drawn.
 const MEASURES: [&str; 5] = ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"];
 
@@ -109,7 +109,7 @@ fn calibration(charts: &Charts) -> Vec<CalibrationBin> {
 }
 
 fn days(charts: &Charts) -> Vec<Day> {
-    let skipped = charts.days.len().saturating_sub(MOST_DAYS);
+    let skipped = charts.days.len().saturating_sub(MAX_DAYS);
     let percent = |share: f64| decimal(share * 100.0, 2);
     charts
         .days
@@ -158,10 +158,10 @@ fn stacks(all: &[(String, u64)]) -> Vec<Stack> {
     let mut bytes = 0;
     sorted
         .into_iter()
-        .take(MOST_STACKS)
+        .take(MAX_STACKS)
         .take_while(|(frames, _)| {
             bytes += frames.len();
-            bytes <= MOST_STACK_BYTES
+            bytes <= MAX_STACK_BYTES
         })
         .map(|(frames, micros)| Stack {
             frames: frames.clone(),

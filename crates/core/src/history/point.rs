@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decimal;
 use crate::{
+    counters::{Look, LookHistogram},
     incident::Trigger,
     judge::Verdict,
-    sample::{Look, LookHistogram},
 };
 use quality_stats::histogram::Histogram;
 
@@ -63,7 +63,7 @@ const FIELDS: [Field; 14] = [
 /// Evidence is drawn between one in a million and a billion: beyond, its height says nothing more.
 const EVIDENCE: (f64, f64) = (-6.0, 9.0);
 /// Times have at most twelve digits.
-const LATEST: i64 = 999_999_999_999;
+const MAX_TIME: i64 = 999_999_999_999;
 /// Longer numbers are no measurement of ours; they would make a row too long.
 const LARGEST: f64 = 9_999_999.0;
 
@@ -234,7 +234,7 @@ fn histogram(look: &LookHistogram) -> Option<Histogram> {
 
 impl From<Point> for String {
     fn from(point: Point) -> Self {
-        let mut text = point.at.clamp(0, LATEST).to_string();
+        let mut text = point.at.clamp(0, MAX_TIME).to_string();
         for field in FIELDS {
             text.push(' ');
             text.push_str(point.text(field).as_deref().unwrap_or("-"));
@@ -248,7 +248,7 @@ impl From<String> for Point {
     fn from(text: String) -> Self {
         let mut words = text.split(' ');
         let mut point = Self::unknown(words.next().and_then(|word| word.parse().ok()).unwrap_or(0));
-        point.at = point.at.clamp(0, LATEST);
+        point.at = point.at.clamp(0, MAX_TIME);
         for (field, word) in FIELDS.into_iter().zip(words) {
             if let Ok(value) = word.parse::<f64>() {
                 point.set(field, value);

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    counters::{Counts, Exposure, LookHistogram, NoDataReason},
     judge::{Analysis, DesignEffects},
-    policy::usual,
-    sample::{Counts, Exposure, LookHistogram, Unknown},
+    policy::default_policy,
 };
 
 fn point(at: i64, quantile: f64, rate: f64) -> Point {
@@ -36,7 +36,7 @@ fn a_day_of_looks_fits_and_its_extremes_are_still_there() {
         }
     });
     let points = grown(day);
-    assert!(points.len() <= MOST_POINTS && points.len() > 100, "{}", points.len());
+    assert!(points.len() <= MAX_POINTS && points.len() > 100, "{}", points.len());
     assert!(points.windows(2).all(|pair| pair[0].at() < pair[1].at()));
     let most = points
         .iter()
@@ -50,7 +50,7 @@ fn a_day_of_looks_fits_and_its_extremes_are_still_there() {
         (most - 2_000.0).abs() < 0.1 && (least - 12.0).abs() < 0.1,
         "{most} {least}"
     );
-    let newest = &points[points.len() - MOST_LOOKS..];
+    let newest = &points[points.len() - MAX_LOOKS..];
     assert!(
         newest.windows(2).all(|pair| pair[1].at() - pair[0].at() == 15),
         "the newest looks are whole"
@@ -95,14 +95,14 @@ fn the_largest_history_stays_under_16_kib() {
                 revision: "12".into(),
                 image: "sha256:9be1…".into(),
             };
-            MOST_RELEASES
+            MAX_RELEASES
         ],
         histogram: vec![
             Bucket {
                 le: "2500".into(),
                 n: 123_456,
             };
-            MOST_BUCKETS
+            MAX_BUCKETS
         ],
         calibration: vec![
             CalibrationBin {
@@ -180,13 +180,13 @@ fn look(at: i64, bad: f64) -> Look {
         share: 1.0,
         in_flight: Ok(12.0),
         gpu_utilization: Ok(vec![0.5, 0.7]),
-        gpu_memory: Err(Unknown::NotConfigured),
+        gpu_memory: Err(NoDataReason::NotConfigured),
     }
 }
 
 #[test]
 fn a_look_becomes_its_figures_and_its_evidence_and_counts_once() {
-    let policy = std::sync::Arc::new(usual());
+    let policy = std::sync::Arc::new(default_policy());
     let mut analysis = Analysis::new(policy.clone(), 1_000, DesignEffects::default()).unwrap();
     let mut history = History::default();
     for at in [1_015, 1_030, 1_030, 1_000] {
@@ -215,7 +215,7 @@ fn many_edges_are_put_together_and_no_request_is_lost() {
     let edges = (1..=200).map(|edge| f64::from(edge) / 100.0).chain([f64::INFINITY]);
     let buckets =
         buckets(&Histogram::new(edges.enumerate().map(|(index, edge)| (edge, index as f64)).collect()).unwrap());
-    assert!(buckets.len() <= MOST_BUCKETS);
+    assert!(buckets.len() <= MAX_BUCKETS);
     assert_eq!(buckets.iter().map(|bucket| bucket.n).sum::<i64>(), 200);
     assert_eq!(buckets.last().unwrap().le, "+Inf");
 }
@@ -247,7 +247,7 @@ proptest! {
         let all: Vec<Point> = steps.iter().map(|(step, value)| { at += step; point(at, *value, *value) }).collect();
         let newest = at;
         let points = grown(all.clone().into_iter());
-        prop_assert!(points.len() <= MOST_POINTS);
+        prop_assert!(points.len() <= MAX_POINTS);
         prop_assert!(points.windows(2).all(|pair| pair[0].at() < pair[1].at()));
         // An hour's row may end before it: what is a day old to the hour is still in it.
         let recent = |point: &&Point| newest - point.at() < 86_400 - 3_600;

@@ -1,9 +1,9 @@
 //! How much wider than binomial this service's counts vary: the design effects of its own history.
 
 use crate::{
+    counters::Look,
     judge::{DesignEffects, latency},
     policy::Policy,
-    sample::Look,
 };
 use quality_stats::sequential::{PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, design_effect, rate_design_effect};
 

@@ -4,11 +4,11 @@
 //! again and again costs no error rate.
 
 use crate::{
+    counters::NoDataReason,
     incident::Trigger,
     judge::{State, TriggerVerdict},
     policy::ComplianceObjective,
-    quality::Known,
-    sample::Unknown,
+    quality::EvaluationState,
 };
 use quality_stats::Estimate;
 
@@ -16,25 +16,27 @@ use quality_stats::Estimate;
 ///
 /// Healthy while the point estimate keeps the limit, as for the other triggers; Breach when it does not and its CI95
 /// excludes 0; Undetermined in between.
-pub fn verdict(objective: &ComplianceObjective, known: &Known, started: i64) -> TriggerVerdict {
+pub fn verdict(objective: &ComplianceObjective, known: &EvaluationState, started: i64) -> TriggerVerdict {
     let row = known.quality().and_then(|quality| quality.drop());
     let change: Option<&Estimate> = row.and_then(|row| row.change.as_ref());
     let state = match (known, change, row) {
-        (Known::Missing { .. } | Known::Pending, ..) | (_, None, None) => State::Unknown(Unknown::NoEvidence),
-        (_, None, Some(row)) if row.lacks_baseline() => State::Unknown(Unknown::NoBaseline),
-        (_, None, Some(_)) => State::Unknown(Unknown::NoEvidence),
+        (EvaluationState::Missing { .. } | EvaluationState::Pending, ..) | (_, None, None) => {
+            State::Unknown(NoDataReason::NoEvidence)
+        }
+        (_, None, Some(row)) if row.lacks_baseline() => State::Unknown(NoDataReason::NoBaseline),
+        (_, None, Some(_)) => State::Unknown(NoDataReason::NoEvidence),
         (_, Some(change), _) if change.value > -objective.max_drop => State::Healthy,
         (_, Some(change), _) if change.ci95.high < 0.0 => State::Breach,
         (_, Some(_), _) => State::Undetermined,
     };
     let completed = match known {
-        Known::Judged { completed, .. } => *completed,
-        Known::Missing { .. } | Known::Pending => None,
+        EvaluationState::Judged { completed, .. } => *completed,
+        EvaluationState::Missing { .. } | EvaluationState::Pending => None,
     };
     let note = match known {
-        Known::Judged { .. } => row.map(|row| row.evidence.clone()).unwrap_or_default(),
-        Known::Missing { message, .. } => message.clone(),
-        Known::Pending => "the evidence is being read".to_owned(),
+        EvaluationState::Judged { .. } => row.map(|row| row.evidence.clone()).unwrap_or_default(),
+        EvaluationState::Missing { message, .. } => message.clone(),
+        EvaluationState::Pending => "the evidence is being read".to_owned(),
     };
     TriggerVerdict {
         trigger: Trigger::Compliance,
@@ -62,7 +64,7 @@ mod tests {
     use quality_stats::Method;
 
     /// A drop of so many points with this interval.
-    fn judged(change: Option<(f64, f64, f64)>) -> Known {
+    fn judged(change: Option<(f64, f64, f64)>) -> EvaluationState {
         let mut row = Row::new(
             Section::Triggers,
             "Compliance drop",
@@ -74,7 +76,7 @@ mod tests {
         row.evidence = "compliance_metrics.json#new#v7".into();
         row.current = Some(Estimate::new(0.712, 0.68, 0.74, 400, Method::Wilson));
         row.change = change.map(|(value, low, high)| Estimate::new(value, low, high, 400, Method::PairedBootstrap));
-        Known::Judged {
+        EvaluationState::Judged {
             quality: Arc::new(Quality {
                 rows: vec![row],
                 notes: Vec::new(),
@@ -86,7 +88,7 @@ mod tests {
         }
     }
 
-    fn of(known: &Known) -> TriggerVerdict {
+    fn of(known: &EvaluationState) -> TriggerVerdict {
         verdict(&ComplianceObjective::default(), known, 100)
     }
 
@@ -105,12 +107,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_unknown() {
-        let missing = Known::Missing {
+        let missing = EvaluationState::Missing {
             reason: "RunDeleted",
             message: "run r was deleted".into(),
         };
-        for known in [missing, Known::Pending, judged(None)] {
-            assert_eq!(of(&known).state, State::Unknown(Unknown::NoEvidence), "{known:?}");
+        for known in [missing, EvaluationState::Pending, judged(None)] {
+            assert_eq!(of(&known).state, State::Unknown(NoDataReason::NoEvidence), "{known:?}");
         }
     }
 
@@ -118,7 +120,7 @@ mod tests {
     fn a_breach_began_when_the_release_did_or_when_its_evaluation_was_complete() {
         let mut known = judged(Some((-4.0, -6.0, -2.0)));
         assert_eq!(of(&known).onset, Some(100));
-        if let Known::Judged { completed, .. } = &mut known {
+        if let EvaluationState::Judged { completed, .. } = &mut known {
             *completed = Some(700);
         }
         assert_eq!(of(&known).onset, Some(700));

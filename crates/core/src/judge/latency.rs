@@ -2,10 +2,10 @@
 //! that is a question of counts at a histogram edge. Interpolating inside a bucket is not (it is biased).
 
 use crate::{
+    counters::{Counts, Look, LookHistogram, NoDataReason, Reading},
     incident::Trigger,
     judge::{TriggerVerdict, stream},
     policy::Latency,
-    sample::{Counts, Look, LookHistogram, Reading, Unknown},
 };
 use quality_stats::{
     Estimate,
@@ -54,7 +54,7 @@ impl LatencyJudge {
             log_threshold,
             detector,
             edges,
-            last: Err(Unknown::NoData),
+            last: Err(NoDataReason::NoData),
             warming: true,
         }
     }
@@ -71,7 +71,7 @@ impl LatencyJudge {
                         let counts = slower(histogram, edge);
                         detector
                             .look(look.at, counts.n, counts.bad)
-                            .map_err(|_| Unknown::BadValue)
+                            .map_err(|_| NoDataReason::BadValue)
                     }
                     _ => Ok(()),
                 }

@@ -83,6 +83,14 @@ impl TriggerVerdict {
         (ci95, format!("≤ {}, CI95 under 0", format::points(self.limit)))
     }
 
+    /// The order of magnitude of the evidence as odds, from 0; a comparison of runs has none.
+    pub fn evidence_magnitude(&self) -> i32 {
+        if self.trigger == Trigger::Compliance || self.log_evidence.is_nan() {
+            return 0;
+        }
+        (self.log_evidence / std::f64::consts::LN_10).floor().clamp(0.0, 13.0) as i32
+    }
+
     /// A drop of compliance in one sentence.
     fn drop_sentence(&self) -> String {
         let figures = self.figures();

@@ -1,10 +1,10 @@
 //! Triggers on a share (errors, GPU samples) and on a rate (throughput).
 
 use crate::{
+    counters::{Counts, Look, NoDataReason, Reading},
     incident::Trigger,
-    judge::{LEAST_REQUESTS, State, TriggerVerdict},
+    judge::{MIN_REQUESTS, State, TriggerVerdict},
     policy::{Latency, Throughput},
-    sample::{Counts, Look, Reading, Unknown},
 };
 use quality_stats::{Estimate, StatsError, betting, poisson, proportion::wilson, sequential::Detector};
 
@@ -40,7 +40,7 @@ impl ShareJudge {
             detector,
             design_effect,
             log_threshold,
-            last: Err(Unknown::NoData),
+            last: Err(NoDataReason::NoData),
         })
     }
 
@@ -54,7 +54,7 @@ impl ShareJudge {
         self.last = counts.and_then(|counts| {
             self.detector
                 .look(at, counts.n, counts.bad)
-                .map_err(|_| Unknown::BadValue)
+                .map_err(|_| NoDataReason::BadValue)
         });
     }
 
@@ -144,7 +144,7 @@ impl ThroughputJudge {
     ) -> Result<Self, StatsError> {
         let mut detector = Detector::floor(throughput.floor, design_effect)?;
         detector.start(started);
-        let last = Err(Unknown::NoData);
+        let last = Err(NoDataReason::NoData);
         Ok(Self {
             throughput,
             latency,
@@ -190,7 +190,7 @@ impl ThroughputJudge {
             // ratio as the whole floor over as much less time.
             self.detector
                 .look_rate(look.at, completed.seconds * look.share, completed.count)
-                .map_err(|_| Unknown::BadValue)
+                .map_err(|_| NoDataReason::BadValue)
         });
     }
 
@@ -228,7 +228,7 @@ impl ThroughputJudge {
         }
         if estimate
             .as_ref()
-            .is_some_and(|estimate| (estimate.n as f64) < LEAST_REQUESTS)
+            .is_some_and(|estimate| (estimate.n as f64) < MIN_REQUESTS)
             && state == State::Healthy
         {
             state = State::Undetermined;

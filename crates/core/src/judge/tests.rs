@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    policy::{Gpu, Latency, Throughput, usual},
-    sample::{Exposure, LookHistogram},
+    counters::{Exposure, LookHistogram},
+    policy::{Gpu, Latency, Throughput, default_policy},
 };
 
 #[path = "tests/doubt.rs"]
@@ -22,7 +22,7 @@ fn policy() -> Policy {
             max_utilization: 0.9,
             max_memory: 0.85,
         }),
-        ..usual()
+        ..default_policy()
     }
 }
 
@@ -58,12 +58,12 @@ fn look(at: i64, failed: f64, slow: f64) -> Look {
         }),
         share: 1.0,
         in_flight: Ok(50.0),
-        gpu_utilization: Err(Unknown::NoData),
-        gpu_memory: Err(Unknown::NoData),
+        gpu_utilization: Err(NoDataReason::NoData),
+        gpu_memory: Err(NoDataReason::NoData),
     }
 }
 
-fn unknown(at: i64, why: Unknown) -> Look {
+fn unknown(at: i64, why: NoDataReason) -> Look {
     Look {
         errors: Err(why),
         latency: Err(why),
@@ -149,11 +149,11 @@ fn unknown_looks_move_no_evidence_and_are_no_breach() {
     take(&mut analysis, 1, |at| look(at, 30.0, 15.0));
     let before = analysis.verdict().trigger(Trigger::ErrorRate).unwrap().log_evidence;
     for why in [
-        Unknown::NoData,
-        Unknown::Stale,
-        Unknown::Partial,
-        Unknown::ProviderError,
-        Unknown::BadValue,
+        NoDataReason::NoData,
+        NoDataReason::Stale,
+        NoDataReason::Partial,
+        NoDataReason::ProviderError,
+        NoDataReason::BadValue,
     ] {
         take(&mut analysis, 1, |at| unknown(at, why));
         let verdict = analysis.verdict();
@@ -170,7 +170,7 @@ fn unknown_looks_move_no_evidence_and_are_no_breach() {
 fn a_breach_whose_last_look_is_unknown_is_neither_acted_on_nor_over() {
     let mut analysis = analysis(policy(), independent());
     take(&mut analysis, 3, |at| look(at, 45.0, 15.0));
-    take(&mut analysis, 1, |at| unknown(at, Unknown::ProviderError));
+    take(&mut analysis, 1, |at| unknown(at, NoDataReason::ProviderError));
     let verdict = analysis.verdict();
     assert!(!verdict.trigger(Trigger::ErrorRate).unwrap().in_breach());
     assert!(!verdict.no_breach(Trigger::GpuMemory), "the evidence still stands");
@@ -325,7 +325,7 @@ fn throughput_under_the_floor_is_a_breach_only_with_demand_for_more() {
     let rows = [
         (Ok(400.0), State::Breach),
         (Ok(39.0), State::Healthy),
-        (Err(Unknown::NoData), State::Undetermined),
+        (Err(NoDataReason::NoData), State::Undetermined),
     ];
     for (in_flight, expected) in rows {
         let mut analysis = analysis(policy(), independent());
@@ -341,7 +341,7 @@ fn throughput_under_the_floor_is_a_breach_only_with_demand_for_more() {
         ..policy()
     };
     let mut assumed = analysis(constant, independent());
-    take(&mut assumed, 8, |at| completes(at, 50.0, Err(Unknown::NoData)));
+    take(&mut assumed, 8, |at| completes(at, 50.0, Err(NoDataReason::NoData)));
     assert_eq!(state(&assumed, Trigger::Throughput), State::Breach);
 }
 
@@ -382,19 +382,19 @@ fn a_gpu_over_its_limit_alerts_within_three_minutes_and_a_moment_does_not() {
         "an alert is none of the release's"
     );
     assert!(verdict.no_breach(Trigger::ErrorRate) && !verdict.no_breach(Trigger::GpuUtilization));
-    assert_eq!(state(&moment, Trigger::GpuMemory), State::Unknown(Unknown::NoData));
+    assert_eq!(state(&moment, Trigger::GpuMemory), State::Unknown(NoDataReason::NoData));
 }
 
 #[test]
 fn a_release_is_blind_after_three_minutes_without_data_but_not_when_the_source_fails() {
     let mut unseen = analysis(policy(), independent());
     take(&mut unseen, 4, |at| look(at, 0.0, 15.0));
-    take(&mut unseen, 11, |at| unknown(at, Unknown::NoData));
+    take(&mut unseen, 11, |at| unknown(at, NoDataReason::NoData));
     assert_eq!(unseen.verdict().no_metrics_since, None);
-    take(&mut unseen, 1, |at| unknown(at, Unknown::NoData));
+    take(&mut unseen, 1, |at| unknown(at, NoDataReason::NoData));
     assert_eq!(unseen.verdict().no_metrics_since, Some(60));
 
-    for why in [Unknown::ProviderError, Unknown::Partial, Unknown::NoPods] {
+    for why in [NoDataReason::ProviderError, NoDataReason::Partial, NoDataReason::NoPods] {
         let mut excused = analysis(policy(), independent());
         take(&mut excused, 40, |at| unknown(at, why));
         assert_eq!(excused.verdict().no_metrics_since, None, "{why:?}");
@@ -427,7 +427,7 @@ fn health_needs_59_requests() {
 fn a_look_that_is_not_newer_changes_nothing_and_a_replay_gives_the_same_verdict() {
     let looks: Vec<Look> = (1..=50)
         .map(|index| match index % 7 {
-            0 => unknown(index * INTERVAL, Unknown::Stale),
+            0 => unknown(index * INTERVAL, NoDataReason::Stale),
             other => look(index * INTERVAL, (other * 7 % 40) as f64, (other * 31 % 120) as f64),
         })
         .collect();

@@ -1,7 +1,9 @@
 //! What the judge says, with everything that a reader needs to weigh it.
 
-use crate::{incident::Trigger, judge::LEAST_REQUESTS, sample::Unknown};
+use crate::{counters::NoDataReason, incident::Trigger, judge::MIN_REQUESTS};
 use quality_stats::Estimate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Where a trigger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +15,43 @@ pub enum State {
     /// The estimate misses the limit and the evidence is not enough, or the data cannot tell.
     Undetermined,
     /// The last look had no usable value.
-    Unknown(Unknown),
+    Unknown(NoDataReason),
 }
 
 impl State {
+    /// As the API has it.
+    pub fn kind(self) -> TriggerState {
+        match self {
+            Self::Healthy => TriggerState::Healthy,
+            Self::Breach => TriggerState::Breach,
+            Self::Undetermined => TriggerState::Undetermined,
+            Self::Unknown(_) => TriggerState::Unknown,
+        }
+    }
+}
+
+/// Where a trigger stands, without why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TriggerState {
+    /// The estimate keeps the limit.
+    Healthy,
+    /// The evidence against the release reached its threshold.
+    Breach,
+    /// The estimate misses the limit and the evidence is not enough, or the data cannot tell.
+    Undetermined,
+    /// The last look had no usable value.
+    #[default]
+    Unknown,
+}
+
+impl TriggerState {
     /// Its name, as the API spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "Healthy",
             Self::Breach => "Breach",
             Self::Undetermined => "Undetermined",
-            Self::Unknown(_) => "Unknown",
+            Self::Unknown => "Unknown",
         }
     }
 }
@@ -73,12 +101,12 @@ impl TriggerVerdict {
 
     /// Something shows that failures are counted, where it is they that are judged.
     pub fn counts_failures(&self) -> bool {
-        self.state != State::Unknown(Unknown::ErrorsNotSeen)
+        self.state != State::Unknown(NoDataReason::ErrorsNotSeen)
     }
 
     /// Healthy on enough requests.
     pub fn is_shown_healthy(&self) -> bool {
-        self.state == State::Healthy && self.n() as f64 >= LEAST_REQUESTS
+        self.state == State::Healthy && self.n() as f64 >= MIN_REQUESTS
     }
 }
 
@@ -133,15 +161,15 @@ impl Verdict {
     /// to compare with, that was compared. A release whose evaluation is not known is no rollback target.
     pub fn may_be_registered(&self) -> bool {
         self.all_healthy()
-            && self
-                .compliance()
-                .is_none_or(|trigger| matches!(trigger.state, State::Healthy | State::Unknown(Unknown::NoBaseline)))
+            && self.compliance().is_none_or(|trigger| {
+                matches!(trigger.state, State::Healthy | State::Unknown(NoDataReason::NoBaseline))
+            })
     }
 
     /// Whether a breach of compliance can be told to be over or not.
     pub fn compliance_is_known(&self) -> bool {
         self.compliance()
-            .is_none_or(|trigger| trigger.state != State::Unknown(Unknown::NoEvidence))
+            .is_none_or(|trigger| trigger.state != State::Unknown(NoDataReason::NoEvidence))
     }
 
     /// Whether a breach of the error rate can be told to be over or not.

@@ -19,9 +19,9 @@ use crate::{
 /// A request that was not carried out for so long is not carried out any more, seconds.
 pub const STANDS_SECONDS: i64 = 600;
 /// The longest reason, characters.
-const LONGEST_REASON: usize = 300;
+const MAX_REASON: usize = 300;
 /// The longest name of an object.
-const LONGEST_NAME: usize = 253;
+const MAX_NAME: usize = 253;
 
 /// What a person asks for: the value of the policy's annotation, JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +48,11 @@ impl Request {
             format!("the request is not {{\"at\": …, \"to\": …, \"reason\": …}}: {error}")
         })?;
         let reason = request.reason.trim();
-        if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
-            return Err(format!("a reason is one line of 1 to {LONGEST_REASON} characters"));
+        if reason.is_empty() || reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
+            return Err(format!("a reason is one line of 1 to {MAX_REASON} characters"));
         }
         let is_name = |to: &String| {
-            (1..=LONGEST_NAME).contains(&to.len())
-                && to.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+            (1..=MAX_NAME).contains(&to.len()) && to.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
         };
         if !request.to.as_ref().is_none_or(is_name) {
             return Err("\"to\" is not the name of a checkpoint".to_owned());
@@ -74,7 +73,7 @@ pub fn identity(value: &str) -> String {
 
 /// A request that was not answered yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct PendingRequest {
     /// Which one.
     pub id: String,
     /// What it asks for, or why it cannot be read.
@@ -85,7 +84,7 @@ pub struct Asked {
 
 /// What a person is told, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct RequestOutcome {
     /// Which request.
     pub id: String,
     /// The incident that it became, or why it is refused.
@@ -93,9 +92,9 @@ pub struct Answer {
 }
 
 /// The next step for a request that was not answered.
-pub(super) fn take_up(policy: &Policy, observed: &Observed, asked: &Asked) -> Plan {
+pub(super) fn take_up(policy: &Policy, observed: &Observed, asked: &PendingRequest) -> Plan {
     let answer = |outcome| {
-        Plan::Answer(Answer {
+        Plan::RequestOutcome(RequestOutcome {
             id: asked.id.clone(),
             outcome,
         })
@@ -116,7 +115,7 @@ enum Step {
     Open(Box<NewIncident>),
 }
 
-fn checked(policy: &Policy, observed: &Observed, asked: &Asked) -> Result<Step, String> {
+fn checked(policy: &Policy, observed: &Observed, asked: &PendingRequest) -> Result<Step, String> {
     let request = asked.request.as_ref().map_err(Clone::clone)?;
     let age = observed.now - request.at.as_second();
     if age > STANDS_SECONDS {

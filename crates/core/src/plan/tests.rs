@@ -1,7 +1,7 @@
 //! One row a situation.
 
 use super::*;
-use crate::{judge::State, policy::usual, sample::Unknown};
+use crate::{counters::NoDataReason, judge::State, policy::default_policy};
 use quality_stats::{Estimate, Method};
 
 #[path = "tests/alerts.rs"]
@@ -22,7 +22,7 @@ mod request;
 const NOW: i64 = 10_000;
 
 fn policy() -> Policy {
-    usual()
+    default_policy()
 }
 
 fn trigger(trigger: Trigger, state: State, log_evidence: f64, onset: i64) -> TriggerVerdict {
@@ -159,7 +159,10 @@ fn opened(plan: Plan) -> NewIncident {
 #[test]
 fn without_a_breach_nothing_is_planned() {
     let undetermined = verdict(State::Undetermined, State::Healthy);
-    let unknown = verdict(State::Unknown(Unknown::Stale), State::Unknown(Unknown::NoData));
+    let unknown = verdict(
+        State::Unknown(NoDataReason::Stale),
+        State::Unknown(NoDataReason::NoData),
+    );
     for verdict in [healthy(), undetermined, unknown] {
         assert_eq!(plan(&policy(), &verdict, &observed()), Plan::Hold(Hold::NoBreach));
     }
@@ -179,7 +182,10 @@ fn a_breach_opens_an_incident_of_the_strongest_trigger_that_began_with_the_first
 fn missing_metrics_alert_unless_the_policy_says_roll_back() {
     let unseen = Verdict {
         no_metrics_since: Some(NOW - 200),
-        ..verdict(State::Unknown(Unknown::NoData), State::Unknown(Unknown::NoData))
+        ..verdict(
+            State::Unknown(NoDataReason::NoData),
+            State::Unknown(NoDataReason::NoData),
+        )
     };
     let new = opened(plan(&policy(), &unseen, &observed()));
     assert_eq!(
@@ -312,7 +318,7 @@ fn an_open_incident_is_decided_by_mode_severity_cooldown_and_target() {
 #[test]
 fn an_intent_is_not_acted_on_while_the_last_look_is_unknown() {
     let mut stale = failing();
-    stale.triggers[0].state = State::Unknown(Unknown::Stale);
+    stale.triggers[0].state = State::Unknown(NoDataReason::Stale);
     assert_eq!(
         plan(&policy(), &stale, &with(incident(IncidentState::Open))),
         Plan::Hold(Hold::Judging)

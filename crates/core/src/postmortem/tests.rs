@@ -1,12 +1,12 @@
 use super::*;
 
-fn signal(name: &str, verdict: &str, value: &str) -> Signal {
+fn signal(name: &str, verdict: TriggerState, value: &str) -> Signal {
     Signal {
         name: name.into(),
-        verdict: verdict.into(),
+        verdict,
         value: value.into(),
         ci95: "a to b".into(),
-        n: if verdict == "Unknown" { 0 } else { 7_412 },
+        n: if verdict == TriggerState::Unknown { 0 } else { 7_412 },
         limit: "1.0%".into(),
     }
 }
@@ -24,8 +24,8 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-fn material<'a>(steps: &'a [Step], before: &'a [Signal], after: &'a [Signal]) -> Material<'a> {
-    Material {
+fn material<'a>(steps: &'a [Step], before: &'a [Signal], after: &'a [Signal]) -> PostmortemInput<'a> {
+    PostmortemInput {
         incident: "ranker-7f3c9",
         rollback_run_id: "u-1",
         target: "shop/ranker".into(),
@@ -52,10 +52,10 @@ fn it_tells_cause_time_behaviour_signals_actions_and_gaps_in_this_order() {
     let (steps, before, after) = (
         steps(),
         [
-            signal("ErrorRate", "Breach", "3.1%"),
-            signal("GpuMemory", "Unknown", "—"),
+            signal("ErrorRate", TriggerState::Breach, "3.1%"),
+            signal("GpuMemory", TriggerState::Unknown, "—"),
         ],
-        [signal("ErrorRate", "Healthy", "0.2%")],
+        [signal("ErrorRate", TriggerState::Healthy, "0.2%")],
     );
     let text = markdown(&material(&steps, &before, &after));
     let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
@@ -94,13 +94,13 @@ fn it_tells_cause_time_behaviour_signals_actions_and_gaps_in_this_order() {
 #[test]
 fn each_rule_of_the_corrective_actions_applies_when_it_says() {
     let (steps, none) = (steps(), Vec::new());
-    let actions_of = |change: &dyn Fn(&mut Material<'_>), before: &[Signal]| {
-        let mut material = Material {
+    let actions_of = |change: &dyn Fn(&mut PostmortemInput<'_>), before: &[Signal]| {
+        let mut material = PostmortemInput {
             before: &[],
             ..material(&steps, &none, &none)
         };
         change(&mut material);
-        actions(&Material { before, ..material }).join("\n")
+        actions(&PostmortemInput { before, ..material }).join("\n")
     };
     let event = |reason: &str| {
         vec![ClusterEvent {
@@ -112,11 +112,11 @@ fn each_rule_of_the_corrective_actions_applies_when_it_says() {
     };
     assert!(actions_of(&|_| {}, &[]).starts_with("Error rate was the trigger"));
     assert!(actions_of(&|m| m.trigger = Trigger::Compliance, &[]).contains("quality-officer check"));
-    assert!(actions_of(&|_| {}, &[signal("Latency", "Undetermined", "x")]).contains("may be timeouts"));
-    assert!(actions_of(&|_| {}, &[signal("GpuMemory", "Breach", "x")]).contains("Memory was short"));
+    assert!(actions_of(&|_| {}, &[signal("Latency", TriggerState::Undetermined, "x")]).contains("may be timeouts"));
+    assert!(actions_of(&|_| {}, &[signal("GpuMemory", TriggerState::Breach, "x")]).contains("Memory was short"));
     let (oom, node) = (event("OOMKilling"), event("NodeNotReady"));
     let told = |events: &[ClusterEvent]| {
-        actions(&Material {
+        actions(&PostmortemInput {
             events: Some(events),
             ..material(&steps, &none, &none)
         })
@@ -137,7 +137,7 @@ fn each_rule_of_the_corrective_actions_applies_when_it_says() {
 #[test]
 fn what_could_not_be_read_is_said() {
     let (steps, none) = (steps(), Vec::new());
-    let text = markdown(&Material {
+    let text = markdown(&PostmortemInput {
         events: None,
         rto: (None, 600),
         ..material(&steps, &none, &none)
@@ -156,5 +156,5 @@ fn a_story_without_end_is_cut_and_says_so() {
         })
         .collect();
     let text = markdown(&material(&steps, &[], &[]));
-    assert!(text.len() < MOST_BYTES + 20 && text.ends_with("(cut)\n"));
+    assert!(text.len() < MAX_BYTES + 20 && text.ends_with("(cut)\n"));
 }

@@ -8,14 +8,14 @@ use super::{
     evidence::{File, Loaded},
     trace::{Attribution, Category, UNKNOWN_COMPONENT},
 };
-use crate::slo::Standing;
+use crate::slo::SloStatus;
 use quality_stats::{Estimate, Interval, Method, Seed, StatsError, bootstrap};
 
 const FILE: File = File::ProfilerTrace;
 /// More unknown time than this is flagged.
-const MOST_UNKNOWN: f64 = 0.1;
+const MAX_UNKNOWN: f64 = 0.1;
 /// A share that rose by more than this, in points, shown by its interval, is a regression.
-const MOST_RISE_POINTS: f64 = 5.0;
+const MAX_RISE_POINTS: f64 = 5.0;
 /// Components that the report lists.
 const COMPONENTS: usize = 12;
 
@@ -114,10 +114,10 @@ fn component(name: &str, loaded: &Loaded<Attribution>, before: Option<&Loaded<At
     };
     match change(loaded, before, name) {
         Ok(change) => {
-            row.standing = if change.value > MOST_RISE_POINTS && change.ci95.low > 0.0 {
-                Standing::Failing
+            row.standing = if change.value > MAX_RISE_POINTS && change.ci95.low > 0.0 {
+                SloStatus::Failing
             } else {
-                Standing::Passing
+                SloStatus::Passing
             };
             row.change = Some(change);
             row
@@ -161,10 +161,10 @@ fn unknown_row(mut row: Row, loaded: &Loaded<Attribution>, before: Option<&Loade
     };
     match estimate {
         Ok(estimate) => {
-            row.standing = if estimate.value <= MOST_UNKNOWN {
-                Standing::Passing
+            row.standing = if estimate.value <= MAX_UNKNOWN {
+                SloStatus::Passing
             } else {
-                Standing::Failing
+                SloStatus::Failing
             };
             row.say(&format!(
                 "{} is attributed to named components",

@@ -6,7 +6,7 @@ use super::{
     evidence::{CalibrationData, File, Loaded, Prediction},
     row::under,
 };
-use crate::{policy::ComplianceObjective, slo::Standing};
+use crate::{policy::ComplianceObjective, slo::SloStatus};
 use quality_stats::{
     Estimate, Seed, StatsError,
     calibration::{self, BINS, Bin, Binning, Calibration, ENOUGH},
@@ -14,7 +14,7 @@ use quality_stats::{
 
 const FILE: File = File::CalibrationReport;
 /// A drift of over- or under-confidence over this is unstable.
-const MOST_DRIFT: f64 = 0.01;
+const MAX_DRIFT: f64 = 0.01;
 
 /// ECE and Calibration Drift.
 pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>) -> Vec<Row> {
@@ -29,11 +29,11 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>) -> Vec<Row> {
     let mut drift = Row::new(
         Section::Drift,
         "Calibration Drift",
-        format!("within ±{MOST_DRIFT}"),
+        format!("within ±{MAX_DRIFT}"),
         Unit::Number,
         FILE,
     )
-    .limited(Limit::Size(MOST_DRIFT))
+    .limited(Limit::Size(MAX_DRIFT))
     .alert();
     let (loaded, claim) = match with_claim(FILE, &pair.current.calibration) {
         Ok(found) => found,
@@ -60,17 +60,17 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>) -> Vec<Row> {
     }
     let before = match comparable(pair, FILE, &pair.baseline.calibration) {
         Ok(before) => before,
-        Err(why) => return vec![ece, drift.unsupported(why)],
+        Err(why) => return vec![ece, drift.incomparable(&why)],
     };
     let seed = Seed::new(&seed_text(loaded, Some(before)), "Calibration Drift");
     match drifted(&loaded.data, &before.data, &seed) {
         Ok(change) => {
-            drift.standing = if change.value.abs() <= MOST_DRIFT {
-                Standing::Passing
+            drift.standing = if change.value.abs() <= MAX_DRIFT {
+                SloStatus::Passing
             } else if change.ci95.contains(0.0) {
-                Standing::Undetermined
+                SloStatus::Undetermined
             } else {
-                Standing::Failing
+                SloStatus::Failing
             };
             ece.change = (!matches!(
                 (&loaded.data, &before.data),

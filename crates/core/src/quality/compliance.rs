@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Effect, Limit, Row, Section, Unit,
-    consistency::{Pair, comparable, seed_text, with_claim},
+    consistency::{Incomparable, Pair, comparable, seed_text, with_claim},
     evidence::{Compliance, File, Loaded, Query},
 };
-use crate::{policy::ComplianceObjective, slo::Standing};
+use crate::{policy::ComplianceObjective, slo::SloStatus};
 use quality_stats::{
     Estimate, Seed, StatsError,
     ranking::{self, Gain},
@@ -83,21 +83,21 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
     vec![
         judged.row(at_1, &AT_1, uplift_scale, |change| {
             if change.ci95.low > 0.0 && change.value >= objective.min_uplift {
-                Standing::Passing
+                SloStatus::Passing
             } else if change.ci95.high < objective.min_uplift || change.ci95.high <= 0.0 {
-                Standing::Failing
+                SloStatus::Failing
             } else {
-                Standing::Undetermined
+                SloStatus::Undetermined
             }
         }),
         judged.row(at_5, &AT_5, Scale::Points, |change| dropped(change, objective.max_drop)),
         judged.row(ndcg, &NDCG, Scale::Points, |change| {
             if change.ci95.low > 0.0 {
-                Standing::Passing
+                SloStatus::Passing
             } else if change.ci95.high < 0.0 {
-                Standing::Failing
+                SloStatus::Failing
             } else {
-                Standing::Undetermined
+                SloStatus::Undetermined
             }
         }),
         judged.row(drop, &AT_1, Scale::Points, |change| dropped(change, objective.max_drop)),
@@ -105,24 +105,24 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
 }
 
 /// A drop counts when its point estimate reaches the limit and its interval excludes 0.
-fn dropped(change: &Estimate, max_drop: f64) -> Standing {
+fn dropped(change: &Estimate, max_drop: f64) -> SloStatus {
     if change.value <= -max_drop && change.ci95.high < 0.0 {
-        Standing::Failing
+        SloStatus::Failing
     } else if change.ci95.low > -max_drop || change.value >= 0.0 {
-        Standing::Passing
+        SloStatus::Passing
     } else {
-        Standing::Undetermined
+        SloStatus::Undetermined
     }
 }
 
 struct Judged<'a> {
     loaded: &'a Loaded<Compliance>,
     claim: String,
-    baseline: Result<&'a Loaded<Compliance>, String>,
+    baseline: Result<&'a Loaded<Compliance>, Incomparable>,
 }
 
 impl Judged<'_> {
-    fn row(&self, row: Row, metric: &Metric, scale: Scale, standing: impl Fn(&Estimate) -> Standing) -> Row {
+    fn row(&self, row: Row, metric: &Metric, scale: Scale, standing: impl Fn(&Estimate) -> SloStatus) -> Row {
         let mut row = row.claim(&self.claim);
         match level(self.loaded, metric) {
             Ok(level) => row.current = Some(level),
@@ -130,7 +130,7 @@ impl Judged<'_> {
         }
         let baseline = match &self.baseline {
             Ok(baseline) => baseline,
-            Err(why) => return row.unsupported(why),
+            Err(why) => return row.incomparable(why),
         };
         // By the metric, not the row: one difference has one interval.
         let seed = Seed::new(&seed_text(self.loaded, Some(*baseline)), metric.name);

@@ -8,14 +8,14 @@ use super::{
     evidence::{File, Loaded, Window},
     row::{alarm_over, under},
 };
-use crate::{format, policy::ComplianceObjective, slo::Standing};
+use crate::{format, policy::ComplianceObjective, slo::SloStatus};
 use quality_stats::{Estimate, Seed, StatsError, bootstrap, conflict, modality, trend::mann_kendall};
 
 const FILE: File = File::ConflictLogs;
 /// A rise of the conflict AUC over this alerts.
-const MOST_RISE: f64 = 0.05;
+const MAX_RISE: f64 = 0.05;
 /// A rise of the penalty impact over this, percent of the checkpoint's, alerts.
-const MOST_PENALTY_RISE: f64 = 5.0;
+const MAX_PENALTY_RISE: f64 = 5.0;
 /// Below this p a trend is called shown.
 const SHOWN: f64 = 0.05;
 /// A summary that is off by more than this disagrees with its rows.
@@ -36,16 +36,16 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
     let mut rise = Row::new(
         Section::Drift,
         "Conflict AUC rise",
-        format!("≤ +{MOST_RISE}"),
+        format!("≤ +{MAX_RISE}"),
         Unit::Number,
         FILE,
     )
-    .limited(Limit::Change(MOST_RISE))
+    .limited(Limit::Change(MAX_RISE))
     .alert();
     let mut penalty = Row::new(
         Section::Drift,
         "Penalty impact",
-        format!("≤ +{MOST_PENALTY_RISE}% of the checkpoint's"),
+        format!("≤ +{MAX_PENALTY_RISE}% of the checkpoint's"),
         Unit::Number,
         FILE,
     )
@@ -94,8 +94,8 @@ pub fn rows(objective: &ComplianceObjective, pair: &Pair<'_>, notes: &mut Vec<St
             auc.change.clone_from(&rise.change);
         }
         Err(why) => {
-            rise = rise.unsupported(&why);
-            penalty = penalty.unsupported(&why);
+            rise = rise.incomparable(&why);
+            penalty = penalty.incomparable(&why);
         }
     }
     let windows: Vec<f64> = loaded.data.iter().map(mean_severity).collect();
@@ -117,7 +117,7 @@ fn risen(mut row: Row, loaded: &Loaded<Vec<Window>>, newest: &Window, before: &L
     let seed = Seed::new(&seed_text(loaded, Some(before)), "Conflict AUC rise");
     match bootstrap::difference_of_means(&severities(newest), &severities(old), &seed) {
         Ok(change) => {
-            row.standing = alarm_over(&change, MOST_RISE);
+            row.standing = alarm_over(&change, MAX_RISE);
             row.change = Some(change);
             row
         }
@@ -148,7 +148,7 @@ fn penalised(mut row: Row, now: Result<Estimate, StatsError>, before: &Loaded<Ve
                 ratio.n,
                 ratio.method,
             );
-            row.standing = alarm_over(&change, MOST_PENALTY_RISE);
+            row.standing = alarm_over(&change, MAX_PENALTY_RISE);
             row.change = Some(change);
             row
         }
@@ -160,11 +160,11 @@ fn trend_row(mut row: Row, windows: &[f64]) -> Row {
     match mann_kendall(windows) {
         Ok(trend) => {
             row.standing = if trend.s < 0.0 {
-                Standing::Passing
+                SloStatus::Passing
             } else if trend.s > 0.0 && trend.p_rising < SHOWN {
-                Standing::Failing
+                SloStatus::Failing
             } else {
-                Standing::Undetermined
+                SloStatus::Undetermined
             };
             row.say(&format!(
                 "Mann–Kendall S = {:.0}, slope {:+.4} a window, p falling {:.3}, p rising {:.3}, n = {} windows",

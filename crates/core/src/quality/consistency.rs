@@ -173,20 +173,30 @@ pub fn with_claim<T>(file: File, read: &Read<T>) -> Result<(&Loaded<T>, String),
     }
 }
 
-/// Why there is no comparison where there is nothing to compare with.
-pub const NO_BASELINE: &str = "there is no earlier checkpoint with evidence to compare with";
+/// Why there is no comparison.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incomparable {
+    /// There is nothing to compare with.
+    #[error("there is no earlier checkpoint with evidence to compare with")]
+    NoBaseline,
+    /// What there is cannot be used, or is of other data.
+    #[error("{0}")]
+    Unusable(String),
+}
 
 /// The checkpoint's file, to compare with: of another run on the same data.
-pub fn comparable<'a, T>(pair: &Pair<'_>, file: File, read: &'a Read<T>) -> Result<&'a Loaded<T>, String> {
+pub fn comparable<'a, T>(pair: &Pair<'_>, file: File, read: &'a Read<T>) -> Result<&'a Loaded<T>, Incomparable> {
+    let unusable = |why: &str| Incomparable::Unusable(why.to_owned());
     if pair.baseline.is_no_run() {
-        return Err(NO_BASELINE.to_owned());
+        return Err(Incomparable::NoBaseline);
     }
-    let (loaded, _) = with_claim(file, read).map_err(|why| format!("nothing to compare with: checkpoint: {why}"))?;
+    let (loaded, _) =
+        with_claim(file, read).map_err(|why| unusable(&format!("nothing to compare with: checkpoint: {why}")))?;
     if pair.current.dataset_digest.is_none() || pair.current.dataset_digest != pair.baseline.dataset_digest {
-        return Err("the checkpoint's run has another dataset digest".to_owned());
+        return Err(unusable("the checkpoint's run has another dataset digest"));
     }
     if pair.current.run_id.is_none() || pair.current.run_id == pair.baseline.run_id {
-        return Err("the checkpoint's run is the release's own".to_owned());
+        return Err(unusable("the checkpoint's run is the release's own"));
     }
     Ok(loaded)
 }

@@ -8,7 +8,7 @@ use super::{
     evidence::{Compliance, File, Loaded, Point},
     row::alarm_over,
 };
-use crate::{policy::DriftObjective, slo::Standing};
+use crate::{policy::DriftObjective, slo::SloStatus};
 use quality_stats::{
     Estimate, Seed, StatsError,
     correlation::{self, Pairs},
@@ -78,14 +78,14 @@ fn correlated(mut row: Row, objective: &DriftObjective, points: &[Point]) -> Row
         row.say(&format!("Spearman {}", Unit::Number.estimate(&rho)));
     }
     row.standing = if r.value >= objective.min_correlation {
-        Standing::Passing
+        SloStatus::Passing
     } else {
         row.say(if r.ci95.high < objective.min_correlation {
             "potential data drift, established"
         } else {
             "potential data drift, not established"
         });
-        Standing::Failing
+        SloStatus::Failing
     };
     row.change = Some(r);
     row
@@ -129,7 +129,7 @@ fn modality_ratio(objective: &DriftObjective, pair: &Pair<'_>) -> Row {
     row.current = Some(now.clone());
     let before = match comparable(pair, file, &pair.baseline.compliance) {
         Ok(before) => before,
-        Err(why) => return row.unsupported(why),
+        Err(why) => return row.incomparable(&why),
     };
     row.baseline = ratio(before).ok();
     match ratio(before).and_then(|before| modality::against_baseline(&now, &before)) {
@@ -137,9 +137,9 @@ fn modality_ratio(objective: &DriftObjective, pair: &Pair<'_>) -> Row {
             row.standing = if times.ci95.low > 1.0 {
                 alarm_over(&times, objective.max_modality_ratio)
             } else if times.value > objective.max_modality_ratio {
-                Standing::Undetermined
+                SloStatus::Undetermined
             } else {
-                Standing::Passing
+                SloStatus::Passing
             };
             row.say(&format!("{:.2} × the checkpoint's", times.value));
             row.change = Some(times);

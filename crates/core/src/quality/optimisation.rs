@@ -5,10 +5,10 @@ use super::{
     consistency::{Pair, with_claim},
     evidence::File,
 };
-use crate::slo::Standing;
+use crate::slo::SloStatus;
 use quality_stats::{
     Seed,
-    optimisation::{LEAST_REDUCTION_MS, validate},
+    optimisation::{MIN_REDUCTION_MS, validate},
 };
 
 const FILE: File = File::ProfilingReport;
@@ -20,7 +20,7 @@ pub fn rows(pair: &Pair<'_>) -> Option<Row> {
     let mut row = Row::new(
         Section::Latency,
         "Optimisation",
-        format!("P95 falls ≥ {LEAST_REDUCTION_MS} ms, CI95 > 0"),
+        format!("P95 falls ≥ {MIN_REDUCTION_MS} ms, CI95 > 0"),
         Unit::Milliseconds,
         FILE,
     )
@@ -38,9 +38,9 @@ pub fn rows(pair: &Pair<'_>) -> Option<Row> {
                     Unit::Milliseconds.estimate(&found.mean_reduction)
                 ));
                 row.standing = match (found.holds_after_attempts(), found.accepted()) {
-                    (true, _) => Standing::Passing,
-                    (false, true) => Standing::Undetermined,
-                    (false, false) => Standing::Failing,
+                    (true, _) => SloStatus::Passing,
+                    (false, true) => SloStatus::Undetermined,
+                    (false, false) => SloStatus::Failing,
                 };
                 row.current = Some(found.p95_reduction);
                 row.alert()

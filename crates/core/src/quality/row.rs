@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{consistency::NO_BASELINE, evidence::File};
-use crate::{format, slo::Standing};
+use super::{consistency::Incomparable, evidence::File};
+use crate::{format, slo::SloStatus};
 use quality_stats::{Estimate, StatsError};
 
 /// Where in the report a row stands.
@@ -122,7 +122,7 @@ pub struct Row {
     /// The unit of the change.
     pub change_unit: Unit,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: SloStatus,
     /// What failing leads to.
     pub effect: Effect,
     /// The file that it comes from.
@@ -133,6 +133,10 @@ pub struct Row {
     pub note: String,
     /// Whether the verdict counts it when it does not pass.
     pub counts: bool,
+    /// The mean of what the value is a quantile of, in the row's unit.
+    pub mean: Option<f64>,
+    /// There was no earlier run to compare with.
+    pub has_no_baseline: bool,
 }
 
 impl Row {
@@ -148,12 +152,14 @@ impl Row {
             unit,
             change: None,
             change_unit: unit,
-            standing: Standing::Unsupported,
+            standing: SloStatus::Unsupported,
             effect: Effect::Objective,
             file,
             evidence: String::new(),
             note: String::new(),
             counts: true,
+            mean: None,
+            has_no_baseline: false,
         }
     }
 
@@ -187,7 +193,7 @@ impl Row {
             Some(Limit::Size(limit)) => (change.map(f64::abs), limit),
             None => (None, 0.0),
         };
-        self.standing == Standing::Passing
+        self.standing == SloStatus::Passing
             && limit.abs() > 0.0
             && value.is_some_and(|value| ((value - limit) / limit).abs() <= share)
     }
@@ -202,7 +208,7 @@ impl Row {
     /// No evidence, and why.
     #[must_use]
     pub fn unsupported(mut self, why: impl AsRef<str>) -> Self {
-        self.standing = Standing::Unsupported;
+        self.standing = SloStatus::Unsupported;
         if self.evidence.is_empty() {
             self.evidence = format!("unsupported: {}", why.as_ref());
         } else {
@@ -211,10 +217,16 @@ impl Row {
         self
     }
 
+    /// Nothing that its value can be compared with, and why.
+    #[must_use]
+    pub fn incomparable(mut self, why: &Incomparable) -> Self {
+        self.has_no_baseline |= *why == Incomparable::NoBaseline;
+        self.unsupported(why.to_string())
+    }
+
     /// Whether it is unsupported only because there is nothing to compare with.
     pub fn lacks_baseline(&self) -> bool {
-        self.standing == Standing::Unsupported
-            && (self.note.contains(NO_BASELINE) || self.evidence.contains(NO_BASELINE))
+        self.standing == SloStatus::Unsupported && self.has_no_baseline
     }
 
     /// Why a statistic has no value: too few is no evidence, the rest cannot be told.
@@ -263,23 +275,23 @@ impl Row {
 }
 
 /// A value that must stay under `limit`: shown over, shown under, or neither.
-pub fn under(estimate: &Estimate, limit: f64) -> Standing {
+pub fn under(estimate: &Estimate, limit: f64) -> SloStatus {
     if estimate.ci95.high < limit {
-        Standing::Passing
+        SloStatus::Passing
     } else if estimate.ci95.low >= limit {
-        Standing::Failing
+        SloStatus::Failing
     } else {
-        Standing::Undetermined
+        SloStatus::Undetermined
     }
 }
 
 /// A change whose value alarms over `limit` when its interval excludes 0.
-pub fn alarm_over(estimate: &Estimate, limit: f64) -> Standing {
+pub fn alarm_over(estimate: &Estimate, limit: f64) -> SloStatus {
     if estimate.value <= limit {
-        Standing::Passing
+        SloStatus::Passing
     } else if estimate.ci95.low > 0.0 {
-        Standing::Failing
+        SloStatus::Failing
     } else {
-        Standing::Undetermined
+        SloStatus::Undetermined
     }
 }

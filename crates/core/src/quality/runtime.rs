@@ -7,7 +7,7 @@ use super::{
     evidence::{File, Sample},
     row::under,
 };
-use crate::{policy::Performance, slo::Standing};
+use crate::{policy::Performance, slo::SloStatus};
 use quality_stats::{Estimate, proportion, rolling};
 
 /// Error Rate, Throughput and GPU, each from the first file that has it.
@@ -111,11 +111,11 @@ fn throughput(target: f64, floor: f64, pair: &Pair<'_>) -> Row {
     match rolling::average(&rates) {
         Ok(estimate) => {
             row.standing = if estimate.ci95.low >= target {
-                Standing::Passing
+                SloStatus::Passing
             } else if estimate.ci95.high < target {
-                Standing::Failing
+                SloStatus::Failing
             } else {
-                Standing::Undetermined
+                SloStatus::Undetermined
             };
             if estimate.ci95.high < floor {
                 row.say(&format!("under the floor of {floor:.0}/s"));

@@ -2,15 +2,15 @@
 
 use super::{
     Row, Section, Unit,
-    consistency::{Pair, comparable, seed_text, with_claim},
+    consistency::{Incomparable, Pair, comparable, seed_text, with_claim},
     evidence::{File, Stage, StageData},
 };
-use crate::{policy::Performance, slo::Standing};
+use crate::{policy::Performance, slo::SloStatus};
 use quality_stats::{Estimate, Seed, StatsError, histogram::Histogram, latency};
 
 const FILE: File = File::ProfilingReport;
 /// A stage's P95 that rose by more than this, shown by its interval, alerts. Milliseconds.
-const MOST_RISE_MS: f64 = 5.0;
+const MAX_RISE_MS: f64 = 5.0;
 
 /// A row a stage.
 pub fn rows(performance: &Performance, pair: &Pair<'_>) -> Vec<Row> {
@@ -35,7 +35,7 @@ pub fn rows(performance: &Performance, pair: &Pair<'_>) -> Vec<Row> {
                 let found = before.data.stages.iter().find(|(known, _)| known == stage);
                 found
                     .map(|(_, data)| data)
-                    .ok_or_else(|| "the checkpoint's run has no such stage".to_owned())
+                    .ok_or_else(|| Incomparable::Unusable("the checkpoint's run has no such stage".to_owned()))
             });
             changed(&mut row, data, old, &seed);
             standing(row, *stage, performance)
@@ -46,7 +46,7 @@ pub fn rows(performance: &Performance, pair: &Pair<'_>) -> Vec<Row> {
 fn row(stage: Stage, performance: &Performance) -> Row {
     let target = match (stage, performance.p95_ms) {
         (Stage::Total, Some((target, _))) => format!("P95 < {target:.0} ms"),
-        _ => format!("ΔP95 ≤ {MOST_RISE_MS} ms"),
+        _ => format!("ΔP95 ≤ {MAX_RISE_MS} ms"),
     };
     let row = Row::new(Section::Latency, stage.name(), target, Unit::Milliseconds, FILE);
     if stage == Stage::Total { row } else { row.alert() }
@@ -58,6 +58,7 @@ fn measured(data: &StageData, seed: &Seed, row: &mut Row) -> Result<Estimate, St
         StageData::Samples(samples) => {
             let profile = latency::profile(samples, seed)?;
             let print = |estimate: &Estimate| Unit::Milliseconds.estimate(estimate);
+            row.mean = Some(profile.mean.value);
             row.note = format!(
                 "mean {}, P99 {}, variance {:.1} ms² (CI95 {:.1} to {:.1})",
                 print(&profile.mean),
@@ -72,7 +73,7 @@ fn measured(data: &StageData, seed: &Seed, row: &mut Row) -> Result<Estimate, St
     }
 }
 
-fn changed(row: &mut Row, data: &StageData, old: Result<&StageData, String>, seed: &Seed) {
+fn changed(row: &mut Row, data: &StageData, old: Result<&StageData, Incomparable>, seed: &Seed) {
     match (data, old) {
         (StageData::Samples(now), Ok(StageData::Samples(before))) => match latency::change(now, before, seed) {
             Ok(change) => match change.p95 {
@@ -81,7 +82,10 @@ fn changed(row: &mut Row, data: &StageData, old: Result<&StageData, String>, see
             },
             Err(error) => row.say(&format!("Δ: {error}")),
         },
-        (_, Err(why)) => row.say(&format!("Δ: {why}")),
+        (_, Err(why)) => {
+            row.has_no_baseline |= why == Incomparable::NoBaseline;
+            row.say(&format!("Δ: {why}"));
+        }
         _ => row.say("Δ: two histograms have no paired samples"),
     }
 }
@@ -89,21 +93,21 @@ fn changed(row: &mut Row, data: &StageData, old: Result<&StageData, String>, see
 fn standing(mut row: Row, stage: Stage, performance: &Performance) -> Row {
     let own = match (stage, performance.p95_ms, &row.current) {
         (Stage::Total, Some((target, tolerance)), Some(p95)) => Some(if p95.ci95.high < target {
-            Standing::Passing
+            SloStatus::Passing
         } else if p95.ci95.low > target + tolerance {
-            Standing::Failing
+            SloStatus::Failing
         } else {
-            Standing::Undetermined
+            SloStatus::Undetermined
         }),
         _ => None,
     };
     let change = row.change.as_ref().map(|change| {
-        if change.value > MOST_RISE_MS && change.ci95.low > 0.0 {
-            Standing::Failing
-        } else if change.value > MOST_RISE_MS {
-            Standing::Undetermined
+        if change.value > MAX_RISE_MS && change.ci95.low > 0.0 {
+            SloStatus::Failing
+        } else if change.value > MAX_RISE_MS {
+            SloStatus::Undetermined
         } else {
-            Standing::Passing
+            SloStatus::Passing
         }
     });
     row.standing = match (own, change) {

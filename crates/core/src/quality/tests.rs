@@ -63,13 +63,13 @@ fn hits(percent: u32) -> impl Fn(u32) -> bool {
     move |i| mix(i) % 100 < percent
 }
 
-fn standing(quality: &Quality, name: &str) -> Standing {
+fn standing(quality: &Quality, name: &str) -> SloStatus {
     quality.row(name).unwrap_or_else(|| panic!("no row {name}")).standing
 }
 
 #[test]
 fn compliance_is_judged_by_the_paired_difference() {
-    use Standing::{Failing, Passing, Undetermined};
+    use SloStatus::{Failing, Passing, Undetermined};
     // Release, checkpoint, Compliance@1 (≥ +10 points), drop.
     for (now, before, uplift, drop) in [
         (85, 70, Passing, Passing),
@@ -127,7 +127,7 @@ fn a_drop_that_its_interval_does_not_show_is_no_breach() {
     }
     let quality = judge(&Objectives::default(), &short, &few("old", 70));
     let drop = quality.drop().unwrap();
-    assert_eq!(drop.standing, Standing::Unsupported);
+    assert_eq!(drop.standing, SloStatus::Unsupported);
     assert!(drop.sentence().contains("n = 29, needs 30"), "{}", drop.sentence());
 }
 
@@ -166,7 +166,7 @@ fn evidence_that_cannot_be_trusted_is_unsupported_and_never_a_pass() {
     ] {
         let quality = judge(&Objectives::default(), &now, &before);
         for row in ["Compliance@1", "Compliance@5", "nDCG@10", "Compliance drop"] {
-            assert_eq!(standing(&quality, row), Standing::Unsupported, "{name}: {row}");
+            assert_eq!(standing(&quality, row), SloStatus::Unsupported, "{name}: {row}");
         }
         assert_eq!(quality.health(), Health::Caution, "{name}");
         assert!(!quality.in_breach(), "{name}");
@@ -233,7 +233,7 @@ fn conflict_bundle(run: &str, severities: &[f64]) -> Bundle {
 
 #[test]
 fn conflicts_have_a_level_a_rise_a_penalty_and_a_trend() {
-    use Standing::{Failing, Passing, Undetermined, Unsupported};
+    use SloStatus::{Failing, Passing, Undetermined, Unsupported};
     // A quarter of the queries conflicts: AUC is a quarter of the severity.
     let rows = ["Conflict AUC", "Conflict AUC rise", "Penalty impact", "Conflict Trend"];
     for (now, before, expected) in [
@@ -279,8 +279,8 @@ fn a_summary_of_windows_gives_a_trend_and_gives_way_to_the_logs() {
         ..Bundle::default()
     };
     let quality = judge(&Objectives::default(), &bundle, &Bundle::default());
-    assert_eq!(standing(&quality, "Conflict Trend"), Standing::Passing);
-    assert_eq!(standing(&quality, "Conflict AUC"), Standing::Unsupported);
+    assert_eq!(standing(&quality, "Conflict Trend"), SloStatus::Passing);
+    assert_eq!(standing(&quality, "Conflict AUC"), SloStatus::Unsupported);
     bundle.conflicts = Ok(loaded("new", windows(&[0.3, 0.4, 0.5])));
     let quality = judge(&Objectives::default(), &bundle, &Bundle::default());
     assert_eq!(
@@ -310,7 +310,7 @@ fn bins(run: &str, n: u64, gap: f64) -> Bundle {
 
 #[test]
 fn calibration_needs_a_thousand_predictions_for_a_verdict() {
-    use Standing::{Failing, Passing, Unsupported};
+    use SloStatus::{Failing, Passing, Unsupported};
     for (n, gap, before, ece, drift) in [
         (2_000, 0.01, 0.01, Passing, Passing),
         (2_000, 0.06, 0.01, Failing, Failing),
@@ -350,9 +350,9 @@ fn series(hours: i64, shift: i64) -> Bundle {
 #[test]
 fn drift_correlates_hours_with_the_same_hours_of_the_week_before() {
     for (hours, shift, expected) in [
-        (336, 0, Standing::Passing),
-        (336, 6, Standing::Failing),
-        (260, 0, Standing::Unsupported),
+        (336, 0, SloStatus::Passing),
+        (336, 6, SloStatus::Failing),
+        (260, 0, SloStatus::Unsupported),
     ] {
         let quality = judge(&Objectives::default(), &series(hours, shift), &Bundle::default());
         let row = quality.row("Compliance (7d)").unwrap();
@@ -369,7 +369,7 @@ fn a_modality_that_takes_over_alerts() {
     let mut new = compliance_bundle("new", hits(85));
     assert_eq!(
         standing(&judge(&Objectives::default(), &new, &old), "Modality Ratio"),
-        Standing::Passing
+        SloStatus::Passing
     );
     if let Ok(loaded) = &mut new.compliance {
         for query in &mut loaded.data.queries {
@@ -378,7 +378,7 @@ fn a_modality_that_takes_over_alerts() {
     }
     let quality = judge(&Objectives::default(), &new, &old);
     let row = quality.row("Modality Ratio").unwrap();
-    assert_eq!(row.standing, Standing::Failing, "{}", row.sentence());
+    assert_eq!(row.standing, SloStatus::Failing, "{}", row.sentence());
     assert!((row.change.as_ref().unwrap().value - 1.5).abs() < 1e-9);
 }
 
@@ -428,7 +428,7 @@ fn stages_have_a_p95_a_change_and_an_optimisation_its_verdict() {
     for row in ["Inference", "Total", "Optimisation"] {
         assert_eq!(
             standing(&quality, row),
-            Standing::Passing,
+            SloStatus::Passing,
             "{}",
             quality.row(row).unwrap().sentence()
         );
@@ -437,7 +437,7 @@ fn stages_have_a_p95_a_change_and_an_optimisation_its_verdict() {
     for row in ["Inference", "Total"] {
         assert_eq!(
             standing(&quality, row),
-            Standing::Failing,
+            SloStatus::Failing,
             "{}",
             quality.row(row).unwrap().sentence()
         );
@@ -467,7 +467,7 @@ fn logs_of_the_load_test_are_held_against_the_limits() {
     ] {
         assert_eq!(
             standing(&quality, row),
-            Standing::Passing,
+            SloStatus::Passing,
             "{}",
             quality.row(row).unwrap().sentence()
         );
@@ -476,7 +476,7 @@ fn logs_of_the_load_test_are_held_against_the_limits() {
     for row in ["Throughput (run)", "GPU Utilization (run)"] {
         assert_eq!(
             standing(&quality, row),
-            Standing::Failing,
+            SloStatus::Failing,
             "{}",
             quality.row(row).unwrap().sentence()
         );
@@ -526,14 +526,14 @@ fn traced(run: &str, io: f64, gap: f64) -> Bundle {
 fn bottlenecks_are_named_and_unknown_time_is_flagged() {
     let quality = judge(&performance(), &traced("new", 300.0, 50.0), &traced("old", 100.0, 50.0));
     let row = quality.row("preprocess").unwrap();
-    assert_eq!(row.standing, Standing::Failing, "{}", row.sentence());
+    assert_eq!(row.standing, SloStatus::Failing, "{}", row.sentence());
     assert!(row.note.contains("I/O wait 30.2%"), "{}", row.note);
     assert!((row.change.as_ref().unwrap().value - 20.0).abs() < 1e-6);
     assert_eq!(row.evidence, "profiler_trace.json#new#v7");
-    assert_eq!(standing(&quality, "Unknown"), Standing::Passing);
+    assert_eq!(standing(&quality, "Unknown"), SloStatus::Passing);
     assert!(!quality.stacks.is_empty());
     let quality = judge(&performance(), &traced("new", 100.0, 150.0), &Bundle::default());
-    assert_eq!(standing(&quality, "Unknown"), Standing::Failing);
+    assert_eq!(standing(&quality, "Unknown"), SloStatus::Failing);
 }
 
 #[test]

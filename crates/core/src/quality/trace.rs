@@ -6,17 +6,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 /// Events beyond this are refused, so that memory stays bounded: 32 bytes each.
-pub const MOST_EVENTS: usize = 4_000_000;
+pub const MAX_EVENTS: usize = 4_000_000;
 /// Different names beyond this share one.
-const MOST_NAMES: usize = 65_536;
+const MAX_NAMES: usize = 65_536;
 /// Microseconds, either side of 0, that a time of an event may be: of the year 2286 where the writer counts from 1970.
 /// Beyond, sums of times are no numbers any more.
-const MOST_TIME: f64 = 1e16;
+const MAX_TIME: f64 = 1e16;
 /// A trace with more steps is cut into slices, as one without any.
-const MOST_STEPS: usize = 100_000;
+const MAX_STEPS: usize = 100_000;
 /// Values that all parts together may have, 8 bytes each. Components beyond share one.
-const MOST_VALUES: usize = 4_000_000;
-/// The component of what is beyond [`MOST_VALUES`].
+const MAX_VALUES: usize = 4_000_000;
+/// The component of what is beyond [`MAX_VALUES`].
 const OTHER: &str = "(other)";
 /// Slices of a trace without step markers.
 const SLICES: usize = 30;
@@ -150,7 +150,7 @@ pub struct Builder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// Too many events.
-    #[error("more than {MOST_EVENTS} events")]
+    #[error("more than {MAX_EVENTS} events")]
     TooMany,
     /// No complete event.
     #[error("no complete event (ph \"X\") with a duration")]
@@ -164,10 +164,10 @@ impl Builder {
     /// Takes one complete event.
     pub fn add(&mut self, event: &Event<'_>) -> Result<(), TraceError> {
         let end = event.start + event.duration;
-        if !(event.start >= -MOST_TIME && end <= MOST_TIME && event.duration >= 0.0) {
+        if !(event.start >= -MAX_TIME && end <= MAX_TIME && event.duration >= 0.0) {
             return Err(TraceError::Time(self.events.len()));
         }
-        if self.events.len() >= MOST_EVENTS {
+        if self.events.len() >= MAX_EVENTS {
             return Err(TraceError::TooMany);
         }
         let next = self.threads.len() as u32;
@@ -237,7 +237,7 @@ impl Names {
             Role::Work
         };
         let class = Category::of(category, name);
-        if self.list.len() >= MOST_NAMES {
+        if self.list.len() >= MAX_NAMES {
             let other = self
                 .list
                 .iter()
@@ -274,7 +274,7 @@ fn sweep(events: &[Compact], names: &Names, begin: f64, end: f64) -> Attribution
         .filter(|event| names.list[event.name as usize].2 == Role::Step)
         .map(|event| event.start)
         .collect();
-    if (ENOUGH_STEPS..=MOST_STEPS).contains(&starts.len()) {
+    if (ENOUGH_STEPS..=MAX_STEPS).contains(&starts.len()) {
         // What comes before the first step belongs to it.
         starts[0] = begin;
     } else {
@@ -363,7 +363,7 @@ impl Sums<'_> {
         };
         let count = self.starts.len();
         let mut part = (component, category);
-        if self.parts.len() * count >= MOST_VALUES && !self.parts.contains_key(&part) {
+        if self.parts.len() * count >= MAX_VALUES && !self.parts.contains_key(&part) {
             OTHER.clone_into(&mut part.0);
         }
         let stack: Vec<u32> = open.iter().take(DEEPEST).map(|event| event.name).collect();
@@ -483,7 +483,7 @@ mod tests {
         }
         let attribution = builder.finish().unwrap();
         let values: usize = attribution.parts.values().map(Vec::len).sum();
-        assert!(values <= MOST_VALUES + 7 * attribution.steps.len(), "{values}");
+        assert!(values <= MAX_VALUES + 7 * attribution.steps.len(), "{values}");
         assert!((attribution.steps.iter().sum::<f64>() - 299_999.0).abs() < 1e-3);
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::usual;
+use crate::policy::default_policy;
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -8,11 +8,11 @@ fn policy() -> Policy {
     Policy {
         latency: None,
         throughput: None,
-        ..usual()
+        ..default_policy()
     }
 }
 
-fn found(standing: Standing, reason: &str) -> Finding {
+fn found(standing: CheckStatus, reason: &str) -> Finding {
     Finding::new(standing, reason, format!("because of {reason}"))
 }
 
@@ -22,14 +22,14 @@ fn facts() -> Facts {
         unpinned: None,
         quarantined: None,
         certified: Some(NOW - 60),
-        image: found(Standing::Holds, "Verified"),
-        artifacts: found(Standing::Holds, "Verified"),
+        image: found(CheckStatus::Holds, "Verified"),
+        artifacts: found(CheckStatus::Holds, "Verified"),
         load: Some(12),
         tested: Some(NOW - DAY),
     }
 }
 
-fn standing(readiness: &Readiness, part: Part) -> (Standing, &str) {
+fn standing(readiness: &Readiness, part: Part) -> (CheckStatus, &str) {
     let (_, finding) = readiness.parts.iter().find(|(known, _)| *known == part).unwrap();
     (finding.standing, &finding.reason)
 }
@@ -41,10 +41,13 @@ fn a_checkpoint_of_which_all_is_known_and_good_is_ready() {
         readiness
             .parts
             .iter()
-            .all(|(_, finding)| finding.standing == Standing::Holds)
+            .all(|(_, finding)| finding.standing == CheckStatus::Holds)
     );
     assert_eq!(readiness.ready.message, "a valid rollback target");
-    assert_eq!((readiness.ready.standing, readiness.usable), (Standing::Holds, Ok(())));
+    assert_eq!(
+        (readiness.ready.standing, readiness.usable),
+        (CheckStatus::Holds, Ok(()))
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_definite_problem_blocks_and_says_which() {
         ),
         (
             Facts {
-                image: found(Standing::Fails, "ImageMissing"),
+                image: found(CheckStatus::Fails, "ImageMissing"),
                 ..facts()
             },
             "ImageMissing",
@@ -92,7 +95,7 @@ fn a_definite_problem_blocks_and_says_which() {
         ),
         (
             Facts {
-                artifacts: found(Standing::Fails, "HashMismatch"),
+                artifacts: found(CheckStatus::Fails, "HashMismatch"),
                 ..facts()
             },
             "HashMismatch",
@@ -111,7 +114,7 @@ fn a_definite_problem_blocks_and_says_which() {
         (
             Facts {
                 load: Some(31),
-                image: found(Standing::Fails, "LayerMissing"),
+                image: found(CheckStatus::Fails, "LayerMissing"),
                 ..facts()
             },
             "LayerMissing",
@@ -126,7 +129,7 @@ fn a_definite_problem_blocks_and_says_which() {
                 readiness.ready.reason.as_str(),
                 readiness.usable.is_ok()
             ),
-            (Standing::Fails, reason, usable),
+            (CheckStatus::Fails, reason, usable),
             "{facts:?}"
         );
     }
@@ -135,7 +138,7 @@ fn a_definite_problem_blocks_and_says_which() {
 #[test]
 fn what_is_not_known_is_named_and_blocks_nothing() {
     let unknown = Facts {
-        image: found(Standing::Unknown, "NotConfigured"),
+        image: found(CheckStatus::Unknown, "NotConfigured"),
         load: None,
         tested: None,
         ..facts()
@@ -143,7 +146,7 @@ fn what_is_not_known_is_named_and_blocks_nothing() {
     let readiness = judge(&unknown, &policy(), NOW);
     assert_eq!(
         (readiness.ready.standing, &readiness.usable),
-        (Standing::Holds, &Ok(()))
+        (CheckStatus::Holds, &Ok(()))
     );
     assert_eq!(
         readiness.ready.message,
@@ -167,9 +170,12 @@ fn a_test_that_is_too_old_counts_like_none() {
     let readiness = judge(&old, &policy(), NOW);
     assert_eq!(
         standing(&readiness, Part::PathTested),
-        (Standing::Fails, "TestOutdated")
+        (CheckStatus::Fails, "TestOutdated")
     );
-    assert_eq!((readiness.ready.standing, readiness.usable), (Standing::Holds, Ok(())));
+    assert_eq!(
+        (readiness.ready.standing, readiness.usable),
+        (CheckStatus::Holds, Ok(()))
+    );
     let strict = Policy {
         require_test: true,
         ..policy()
@@ -193,8 +199,8 @@ fn a_finding_stays_the_same_from_look_to_look() {
     assert_eq!(judge(&stale, &policy(), NOW), judge(&stale, &policy(), NOW + 600));
 }
 
-fn down(message: &str) -> Look {
-    Look::Unanswered {
+fn down(message: &str) -> CheckResult {
+    CheckResult::Unanswered {
         reason: "RegistryUnreachable",
         message: message.into(),
     }
@@ -202,56 +208,59 @@ fn down(message: &str) -> Look {
 
 #[test]
 fn a_registry_that_does_not_answer_takes_nothing_back_and_gives_nothing() {
-    let good = found(Standing::Holds, "Verified");
+    let good = found(CheckStatus::Holds, "Verified");
     let kept = after(&down("it did not answer"), Some(&good), Some(NOW));
-    assert_eq!((kept.standing, kept.reason.as_str()), (Standing::Holds, "LastVerified"));
+    assert_eq!(
+        (kept.standing, kept.reason.as_str()),
+        (CheckStatus::Holds, "LastVerified")
+    );
     assert_eq!(
         kept.message,
         format!("it did not answer; last verified at {}", instant(NOW))
     );
     // Worded in another way it is the same finding, or it would be written at each try.
     assert_eq!(after(&down("status 503"), Some(&kept), Some(NOW)), kept);
-    let missing = found(Standing::Fails, "ImageMissing");
+    let missing = found(CheckStatus::Fails, "ImageMissing");
     assert_eq!(after(&down("it did not answer"), Some(&missing), Some(NOW)), missing);
     let never = after(&down("it did not answer"), None, None);
     assert_eq!(
         (never.standing, never.reason.as_str()),
-        (Standing::Unknown, "RegistryUnreachable")
+        (CheckStatus::Unknown, "RegistryUnreachable")
     );
     assert_eq!(after(&down("status 503"), Some(&never), None), never);
-    assert_eq!(after(&Look::Pending, Some(&missing), None), missing);
-    assert_eq!(after(&Look::Pending, None, None).reason, "NotChecked");
+    assert_eq!(after(&CheckResult::Pending, Some(&missing), None), missing);
+    assert_eq!(after(&CheckResult::Pending, None, None).reason, "NotChecked");
 }
 
 #[test]
 fn of_several_images_the_worst_decides() {
-    let broken = Look::Broken {
+    let broken = CheckResult::Broken {
         reason: "ImageMissing",
         message: "gone".into(),
     };
-    let good = Look::Verified {
+    let good = CheckResult::Verified {
         at: NOW,
         message: "there".into(),
     };
-    let not = Look::NotConfigured("not configured".into());
-    assert_eq!(Look::all(vec![good.clone(), down("x"), broken.clone()]), broken);
-    assert_eq!(Look::all(vec![good.clone(), not.clone()]), not);
-    assert_eq!(Look::all(vec![good.clone(), good.clone()]), good);
-    let other = Look::Verified {
+    let not = CheckResult::NotConfigured("not configured".into());
+    assert_eq!(CheckResult::all(vec![good.clone(), down("x"), broken.clone()]), broken);
+    assert_eq!(CheckResult::all(vec![good.clone(), not.clone()]), not);
+    assert_eq!(CheckResult::all(vec![good.clone(), good.clone()]), good);
+    let other = CheckResult::Verified {
         at: NOW - 5,
         message: "here".into(),
     };
-    let both = Look::Verified {
+    let both = CheckResult::Verified {
         at: NOW - 5,
         message: "there; here".into(),
     };
-    assert_eq!(Look::all(vec![good.clone(), other]), both);
-    assert_eq!(Look::all(Vec::new()), Look::Nothing);
+    assert_eq!(CheckResult::all(vec![good.clone(), other]), both);
+    assert_eq!(CheckResult::all(Vec::new()), CheckResult::Nothing);
 }
 
 #[test]
 fn right_before_a_rollback_only_a_definite_problem_stops_it() {
-    let gone = Look::Broken {
+    let gone = CheckResult::Broken {
         reason: "ImageMissing",
         message: "gone".into(),
     };
@@ -264,11 +273,16 @@ fn right_before_a_rollback_only_a_definite_problem_stops_it() {
         confirmed(&down("no answer"), None, NOW),
         Ok(Some("no answer: it was never verified there".to_owned()))
     );
-    let good = Look::Verified {
+    let good = CheckResult::Verified {
         at: NOW,
         message: "there".into(),
     };
-    for look in [good, Look::NotConfigured("no".into()), Look::Nothing, Look::Pending] {
+    for look in [
+        good,
+        CheckResult::NotConfigured("no".into()),
+        CheckResult::Nothing,
+        CheckResult::Pending,
+    ] {
         assert_eq!(confirmed(&look, None, NOW), Ok(None));
     }
 }

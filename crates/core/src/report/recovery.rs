@@ -3,8 +3,8 @@
 use crate::{
     drill::DrillResult,
     format::{self, UNKNOWN},
-    report::{Past, Slo},
-    slo::Standing,
+    report::{PastIncident, Slo},
+    slo::SloStatus,
 };
 use quality_stats::{Interval, proportion::clopper_pearson, recovery::typical_time};
 
@@ -38,9 +38,9 @@ pub struct Run {
 
 /// The runs that tell something, oldest first: incidents that were rolled back, and drills that were not aborted.
 pub fn runs(
-    incidents: &[Past],
+    incidents: &[PastIncident],
     drills: &[Rehearsal],
-    of_incident: impl Fn(&Past) -> Option<i64>,
+    of_incident: impl Fn(&PastIncident) -> Option<i64>,
     of_drill: impl Fn(&Rehearsal) -> Option<i64>,
 ) -> Vec<Run> {
     let rolled_back = incidents.iter().filter_map(|incident| {
@@ -69,7 +69,7 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
             name,
             target,
             current: UNKNOWN.to_owned(),
-            standing: Standing::Unsupported,
+            standing: SloStatus::Unsupported,
             evidence: "unsupported: no rollback and no drill yet".to_owned(),
         };
     };
@@ -98,9 +98,9 @@ pub fn slo(name: &'static str, objective: i64, runs: &[Run]) -> Slo {
             times.len()
         ),
         standing: if kept == n {
-            Standing::Passing
+            SloStatus::Passing
         } else {
-            Standing::Failing
+            SloStatus::Failing
         },
         evidence: format!("{} incidents, {drills} drills; kept by {kept} of {n}{rate}", n - drills),
     }
@@ -117,8 +117,8 @@ mod tests {
     use super::*;
     use crate::incident::{IncidentState, Severity, Trigger};
 
-    fn past(opened: i64, rto: Option<i64>) -> Past {
-        Past {
+    fn past(opened: i64, rto: Option<i64>) -> PastIncident {
+        PastIncident {
             name: "ranker-1".into(),
             state: IncidentState::Recovered,
             trigger: Trigger::ErrorRate,
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    fn rto(incidents: &[Past], drills: &[Rehearsal]) -> Slo {
+    fn rto(incidents: &[PastIncident], drills: &[Rehearsal]) -> Slo {
         slo("RTO", 600, &runs(incidents, drills, |past| past.rto, |drill| drill.rto))
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 drill(60, DrillResult::Aborted, None),
             ],
         );
-        assert_eq!(found.standing, Standing::Passing);
+        assert_eq!(found.standing, SloStatus::Passing);
         assert!(
             found.current.starts_with("30s (CI95 ") && found.current.ends_with(", n = 4)"),
             "{}",
@@ -177,7 +177,7 @@ mod tests {
                     drill(30, DrillResult::Passed, Some(5)),
                 ],
             );
-            assert_eq!(found.standing, Standing::Failing);
+            assert_eq!(found.standing, SloStatus::Failing);
             assert!(found.evidence.contains("kept by 2 of 3"), "{}", found.evidence);
         }
     }
@@ -187,7 +187,7 @@ mod tests {
         let found = rto(&[past(10, None)], &[drill(20, DrillResult::Aborted, None)]);
         assert_eq!(
             (found.standing, found.current.as_str()),
-            (Standing::Unsupported, UNKNOWN)
+            (SloStatus::Unsupported, UNKNOWN)
         );
     }
 

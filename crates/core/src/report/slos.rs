@@ -1,19 +1,19 @@
 //! The six SLOs of the summary, each with its value and where it comes from.
 
-use super::{Material, Past, Rehearsal, Slo, recovery};
+use super::{PastIncident, Rehearsal, ReportInput, Slo, recovery};
 use crate::{
     format::{self, UNKNOWN},
     incident::Trigger,
-    judge::{LEAST_REQUESTS, State, TriggerVerdict},
-    quality::Known,
-    slo::Standing,
+    judge::{MIN_REQUESTS, State, TriggerVerdict},
+    quality::EvaluationState,
+    slo::SloStatus,
 };
 
 /// Exactly six, in their order.
-pub(super) fn summary(material: &Material<'_>) -> Vec<Slo> {
+pub(super) fn summary(material: &ReportInput<'_>) -> Vec<Slo> {
     let policy = material.policy;
     let slo = |name, target: Option<String>, trigger| slo_of(material, name, target, trigger);
-    let runs = |of_incident: &dyn Fn(&Past) -> Option<i64>, of_drill: &dyn Fn(&Rehearsal) -> Option<i64>| {
+    let runs = |of_incident: &dyn Fn(&PastIncident) -> Option<i64>, of_drill: &dyn Fn(&Rehearsal) -> Option<i64>| {
         recovery::runs(material.incidents, material.drills, of_incident, of_drill)
     };
     vec![
@@ -42,13 +42,13 @@ pub(super) fn summary(material: &Material<'_>) -> Vec<Slo> {
     ]
 }
 
-fn compliance(material: &Material<'_>) -> Slo {
+fn compliance(material: &ReportInput<'_>) -> Slo {
     let name = "Compliance@1";
     let unsupported = |target: String, why: String| Slo {
         name,
         target,
         current: UNKNOWN.to_owned(),
-        standing: Standing::Unsupported,
+        standing: SloStatus::Unsupported,
         evidence: format!("unsupported: {why}"),
     };
     let Some(objectives) = &material.policy.quality else {
@@ -58,7 +58,7 @@ fn compliance(material: &Material<'_>) -> Slo {
         return unsupported(UNKNOWN.to_owned(), "the policy does not judge it".to_owned());
     };
     match material.quality {
-        Known::Judged { quality, .. } => quality.uplift().map_or_else(
+        EvaluationState::Judged { quality, .. } => quality.uplift().map_or_else(
             || unsupported(objective.uplift_target(), "no evaluation evidence".to_owned()),
             |row| Slo {
                 name,
@@ -68,25 +68,25 @@ fn compliance(material: &Material<'_>) -> Slo {
                     None => UNKNOWN.to_owned(),
                 },
                 standing: row.standing,
-                evidence: if row.standing == Standing::Unsupported && !row.note.is_empty() {
+                evidence: if row.standing == SloStatus::Unsupported && !row.note.is_empty() {
                     format!("{} ({})", row.evidence, row.note)
                 } else {
                     row.evidence.clone()
                 },
             },
         ),
-        Known::Missing { message, .. } => unsupported(objective.uplift_target(), message.clone()),
-        Known::Pending => unsupported(objective.uplift_target(), "the evidence is being read".to_owned()),
+        EvaluationState::Missing { message, .. } => unsupported(objective.uplift_target(), message.clone()),
+        EvaluationState::Pending => unsupported(objective.uplift_target(), "the evidence is being read".to_owned()),
     }
 }
 
-fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, trigger: Trigger) -> Slo {
+fn slo_of(material: &ReportInput<'_>, name: &'static str, target: Option<String>, trigger: Trigger) -> Slo {
     let verdict = material.verdict.trigger(trigger);
     let unsupported = |target, why| Slo {
         name,
         target,
         current: UNKNOWN.to_owned(),
-        standing: Standing::Unsupported,
+        standing: SloStatus::Unsupported,
         evidence: format!("unsupported: {why}"),
     };
     let Some(target) = target else {
@@ -96,12 +96,12 @@ fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, t
         return unsupported(target, "no metrics");
     };
     let standing = match verdict.state {
-        State::Unknown(_) => Standing::Unsupported,
-        State::Breach => Standing::Failing,
-        State::Undetermined => Standing::Undetermined,
-        State::Healthy if (verdict.n() as f64) < LEAST_REQUESTS => Standing::Undetermined,
+        State::Unknown(_) => SloStatus::Unsupported,
+        State::Breach => SloStatus::Failing,
+        State::Undetermined => SloStatus::Undetermined,
+        State::Healthy if (verdict.n() as f64) < MIN_REQUESTS => SloStatus::Undetermined,
         State::Healthy if trigger == Trigger::Throughput => throughput(material, verdict),
-        State::Healthy => Standing::Passing,
+        State::Healthy => SloStatus::Passing,
     };
     let figures = verdict.figures();
     let current = match figures.n {
@@ -122,11 +122,11 @@ fn slo_of(material: &Material<'_>, name: &'static str, target: Option<String>, t
 }
 
 /// Over the floor the release is no breach; the SLO itself is the target, where there is demand for it.
-fn throughput(material: &Material<'_>, verdict: &TriggerVerdict) -> Standing {
+fn throughput(material: &ReportInput<'_>, verdict: &TriggerVerdict) -> SloStatus {
     let target = material.policy.throughput.map_or(0.0, |throughput| throughput.target);
     match &verdict.estimate {
-        Some(estimate) if estimate.value >= target || !verdict.note.is_empty() => Standing::Passing,
-        Some(estimate) if estimate.ci95.high < target => Standing::Failing,
-        _ => Standing::Undetermined,
+        Some(estimate) if estimate.value >= target || !verdict.note.is_empty() => SloStatus::Passing,
+        Some(estimate) if estimate.ci95.high < target => SloStatus::Failing,
+        _ => SloStatus::Undetermined,
     }
 }

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 pub use markdown::markdown;
 pub use questions::questions;
 
-use super::{Past, Rehearsal, Report};
+use super::{PastIncident, Rehearsal, Report};
 use crate::{drill::DrillResult, incident::IncidentState, policy::Policy, quality::Row};
 use quality_stats::{Estimate, Method, proportion::clopper_pearson, recovery::typical_time};
 
 /// Longer sections are cut: a status must stay small.
-pub const MOST_ROWS: usize = 40;
+pub const MAX_ROWS: usize = 40;
 /// The summary's words.
-pub const MOST_WORDS: usize = 250;
+pub const MAX_WORDS: usize = 250;
 
 /// One section.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -68,7 +68,7 @@ pub struct Recovery {
 }
 
 /// What the strict report is made from.
-pub struct Full<'a> {
+pub struct FullReport<'a> {
     /// `namespace/policy`.
     pub subject: &'a str,
     /// The judgement.
@@ -78,7 +78,7 @@ pub struct Full<'a> {
     /// The rollback path.
     pub readiness: &'a [Readiness],
     /// The incidents, oldest first.
-    pub incidents: &'a [Past],
+    pub incidents: &'a [PastIncident],
     /// How recoveries went.
     pub recovery: &'a Recovery,
     /// The release's run.
@@ -91,7 +91,7 @@ pub struct Full<'a> {
     pub now: i64,
 }
 
-impl Full<'_> {
+impl FullReport<'_> {
     fn row(&self, name: &str) -> Option<&Row> {
         self.report.rows.iter().find(|row| row.name == name)
     }
@@ -107,7 +107,7 @@ impl Full<'_> {
 }
 
 /// The thirteen sections.
-pub fn sections(full: &Full<'_>) -> Vec<Section> {
+pub fn sections(full: &FullReport<'_>) -> Vec<Section> {
     let mut sections = vec![
         verdict::summary(full),
         tables::compliance(full),
@@ -124,14 +124,14 @@ pub fn sections(full: &Full<'_>) -> Vec<Section> {
         verdict::action(full),
     ];
     for section in &mut sections {
-        section.rows.truncate(MOST_ROWS);
+        section.rows.truncate(MAX_ROWS);
     }
     sections
 }
 
 /// Recoveries of the incidents that were rolled back, and of the drills that were not aborted.
-pub fn recovery(policy: &Policy, incidents: &[Past], drills: &[Rehearsal]) -> Recovery {
-    let ended: Vec<&Past> = incidents
+pub fn recovery(policy: &Policy, incidents: &[PastIncident], drills: &[Rehearsal]) -> Recovery {
+    let ended: Vec<&PastIncident> = incidents
         .iter()
         .filter(|past| matches!(past.state, IncidentState::Recovered | IncidentState::Ineffective))
         .collect();
@@ -139,7 +139,7 @@ pub fn recovery(policy: &Policy, incidents: &[Past], drills: &[Rehearsal]) -> Re
         .iter()
         .filter(|drill| drill.result != DrillResult::Aborted)
         .collect();
-    let time = |objective: i64, of_past: fn(&Past) -> Option<i64>, of_drill: fn(&Rehearsal) -> Option<i64>| {
+    let time = |objective: i64, of_past: fn(&PastIncident) -> Option<i64>, of_drill: fn(&Rehearsal) -> Option<i64>| {
         let mut runs: Vec<(i64, i64)> = incidents
             .iter()
             .filter_map(|past| Some((past.opened, of_past(past)?)))
@@ -188,7 +188,7 @@ pub fn recovery(policy: &Policy, incidents: &[Past], drills: &[Rehearsal]) -> Re
 }
 
 /// The last line.
-pub fn last_line(full: &Full<'_>) -> String {
+pub fn last_line(full: &FullReport<'_>) -> String {
     verdict::last_line(full)
 }
 

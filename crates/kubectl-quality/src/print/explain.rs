@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::table::{folded, or_dash, wrapped};
 use crate::gate;
-use quality_api::{QualityPolicy, TriggerStatus};
+use quality_api::{QualityPolicy, TriggerState, TriggerStatus};
 use quality_core::format::thousands;
 
 /// Why a policy's verdict is what it is: each trigger with its evidence, and what would change it.
@@ -50,7 +50,7 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
     let mut text = format!(
         "{:<15} {}{}   evidence {}, acts at {}\n",
         trigger.name,
-        trigger.verdict.to_uppercase(),
+        trigger.verdict.name().to_uppercase(),
         since.unwrap_or_default(),
         trigger.evidence,
         trigger.needs
@@ -76,7 +76,7 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
         };
         let _ = writeln!(text, "  design effect {}, {source}", trigger.design_effect);
     }
-    if trigger.verdict == "Breach" && is_streaming {
+    if trigger.verdict == TriggerState::Breach && is_streaming {
         let _ = writeln!(
             text,
             "  why it acts: at most {rate} of healthy releases reach this evidence within {per}"
@@ -92,26 +92,30 @@ fn explained(trigger: &TriggerStatus, rate: &str, per: &str, blocks: i32) -> Str
 /// What would change a verdict.
 fn change(trigger: &TriggerStatus) -> String {
     let by_run = trigger.name == "Compliance";
-    match trigger.verdict.as_str() {
-        "Healthy" if by_run => "another evaluation of the run, or another release".to_owned(),
-        "Healthy" if trigger.name == "Throughput" => format!(
+    match trigger.verdict {
+        TriggerState::Healthy if by_run => "another evaluation of the run, or another release".to_owned(),
+        TriggerState::Healthy if trigger.name == "Throughput" => format!(
             "fewer than {} while requests wait, until the evidence grows from {} to {}",
             trigger.limit, trigger.evidence, trigger.needs
         ),
-        "Healthy" => format!(
+        TriggerState::Healthy => format!(
             "more than {} until the evidence grows from {} to {}",
             trigger.limit, trigger.evidence, trigger.needs
         ),
-        "Breach" if by_run => "a release whose run compares better".to_owned(),
-        "Breach" => format!(
+        TriggerState::Breach if by_run => "a release whose run compares better".to_owned(),
+        TriggerState::Breach => format!(
             "new requests within {}, of this release or of another one",
             trigger.limit
         ),
-        "Undetermined" => format!(
+        TriggerState::Undetermined => format!(
             "more requests: of {} it cannot be told yet on which side of {} it is",
             trigger.value, trigger.limit
         ),
-        _ if by_run => "evidence of the run, and of a checkpoint's run to compare it with".to_owned(),
-        _ => "a usable answer of the metrics source; until then nothing is decided on it".to_owned(),
+        TriggerState::Unknown if by_run => {
+            "evidence of the run, and of a checkpoint's run to compare it with".to_owned()
+        }
+        TriggerState::Unknown => {
+            "a usable answer of the metrics source; until then nothing is decided on it".to_owned()
+        }
     }
 }

@@ -13,17 +13,17 @@ use quality_core::{format, incident};
 /// The file's name.
 pub const CHECKPOINT_REGISTRY: &str = "checkpoint_registry.yaml";
 /// The most bytes that a file may have.
-pub const MOST_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 /// The most checkpoints that a file may hold.
-pub const MOST_CHECKPOINTS: usize = 1_000;
+pub const MAX_CHECKPOINTS: usize = 1_000;
 /// The most that one checkpoint may hold of images, and of artifacts.
-const MOST_PARTS: usize = 16;
+const MAX_PARTS: usize = 16;
 
 /// Why a file cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It is too long.
-    #[error("it is longer than {MOST_BYTES} bytes")]
+    #[error("it is longer than {MAX_BYTES} bytes")]
     TooLong,
     /// It is not text.
     #[error("it is not UTF-8")]
@@ -35,7 +35,7 @@ pub enum RegistryError {
     #[error("version {0} is not known: it must be 1")]
     Version(u32),
     /// It holds too many checkpoints.
-    #[error("it holds more than {MOST_CHECKPOINTS} checkpoints")]
+    #[error("it holds more than {MAX_CHECKPOINTS} checkpoints")]
     TooMany,
     /// A checkpoint makes no sense.
     #[error("checkpoint {name}: {problem}")]
@@ -170,7 +170,7 @@ pub struct ObservedState {
 
 /// Reads a file and checks all of it.
 pub fn parse(bytes: &[u8]) -> Result<CheckpointRegistry, RegistryError> {
-    if bytes.len() > MOST_BYTES {
+    if bytes.len() > MAX_BYTES {
         return Err(RegistryError::TooLong);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| RegistryError::NotText)?;
@@ -193,7 +193,7 @@ fn check(registry: &CheckpointRegistry) -> Result<(), RegistryError> {
     if registry.version != 1 {
         return Err(RegistryError::Version(registry.version));
     }
-    if registry.checkpoints.len() > MOST_CHECKPOINTS {
+    if registry.checkpoints.len() > MAX_CHECKPOINTS {
         return Err(RegistryError::TooMany);
     }
     let mut names = BTreeSet::new();
@@ -220,11 +220,11 @@ fn checked(checkpoint: &Registered) -> Result<(), String> {
     if !is_name(&checkpoint.target) {
         return Err("its target is not the name of a Deployment".to_owned());
     }
-    if checkpoint.images.is_empty() || checkpoint.images.len() > MOST_PARTS {
-        return Err(format!("it must have 1 to {MOST_PARTS} images"));
+    if checkpoint.images.is_empty() || checkpoint.images.len() > MAX_PARTS {
+        return Err(format!("it must have 1 to {MAX_PARTS} images"));
     }
-    if checkpoint.artifacts.len() > MOST_PARTS {
-        return Err(format!("it must have at most {MOST_PARTS} artifacts"));
+    if checkpoint.artifacts.len() > MAX_PARTS {
+        return Err(format!("it must have at most {MAX_PARTS} artifacts"));
     }
     let mut containers = BTreeSet::new();
     for image in &checkpoint.images {
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_imported_says_why() {
-        let long = format!("# {}\n{}", "x".repeat(MOST_BYTES), file(&good("a")));
+        let long = format!("# {}\n{}", "x".repeat(MAX_BYTES), file(&good("a")));
         let many = "- ".to_owned() + &good("a") + "\n";
         let deep = format!("version: 1\ncheckpoints: {}{}", "[".repeat(100), "]".repeat(100));
         let image = |image: &str| good("a").replace(&format!("r.example/ranker@{}", digest()), image);

@@ -9,7 +9,7 @@ use super::{FormatError, json, loaded, origin_within, rows, text_within};
 use quality_core::quality::evidence::{Compliance, ComplianceSummary, Dataset, Loaded, Query};
 
 /// Most answers of a query, and their highest grade.
-const MOST_ANSWERS: usize = 1_000;
+const MAX_ANSWERS: usize = 1_000;
 const HIGHEST_GRADE: f64 = 100.0;
 
 /// Per-query outcomes of one evaluation.
@@ -46,7 +46,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<Compliance>, FormatError> {
             return refuse("correct_at_1 without correct_at_5 cannot be");
         }
         let judged = row.judged.as_deref().unwrap_or_default();
-        if row.grades.len() > MOST_ANSWERS || judged.len() > MOST_ANSWERS {
+        if row.grades.len() > MAX_ANSWERS || judged.len() > MAX_ANSWERS {
             return refuse("more than 1000 grades");
         }
         if row

@@ -60,7 +60,7 @@ pub(super) fn parse_log(bytes: &[u8]) -> Result<Loaded<Window>, FormatError> {
     let rest = bytes.get(values.byte_offset()..).unwrap_or_default();
     for row in serde_json::Deserializer::from_slice(rest).into_iter::<Conflict>() {
         log.rows.push(row?);
-        if log.rows.len() > super::MOST_ROWS {
+        if log.rows.len() > super::MAX_ROWS {
             return Err(FormatError::TooManyRows);
         }
     }

@@ -132,7 +132,7 @@ fn counted(
 pub(super) fn parse_errors(bytes: &[u8]) -> Result<Loaded<Errors>, FormatError> {
     let file: ErrorLogs = json(bytes)?;
     origin_within(&file.run_id, &file.dataset)?;
-    if file.errors.len() > super::MOST_ROWS {
+    if file.errors.len() > super::MAX_ROWS {
         return Err(FormatError::TooManyRows);
     }
     for (index, entry) in file.errors.iter().enumerate() {

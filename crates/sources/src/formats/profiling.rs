@@ -99,7 +99,7 @@ fn duration(value: f64) -> bool {
 fn data(measured: Measured) -> Result<StageData, &'static str> {
     match (measured.samples_ms, measured.histogram) {
         (Some(samples), None) => {
-            if samples.is_empty() || samples.len() > super::MOST_ROWS {
+            if samples.is_empty() || samples.len() > super::MAX_ROWS {
                 return Err("1 to 1000000 samples are needed");
             }
             if !samples.iter().all(|value| duration(*value)) {
@@ -142,7 +142,7 @@ fn replayed(replay: &Replay) -> Result<(), &'static str> {
     if !(1..=1_000).contains(&replay.attempts) {
         return Err("attempts must lie between 1 and 1000");
     }
-    if replay.before_ms.len() != replay.after_ms.len() || replay.before_ms.len() > super::MOST_ROWS {
+    if replay.before_ms.len() != replay.after_ms.len() || replay.before_ms.len() > super::MAX_ROWS {
         return Err("before_ms and after_ms must hold the same requests");
     }
     if !replay

@@ -9,7 +9,7 @@ use serde::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{FormatError, MOST_DEPTH, most_bytes};
+use super::{FormatError, MAX_DEPTH, most_bytes};
 use quality_core::{
     format::hexadecimal,
     quality::{
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for Top<'_> {
                     failed: self.failed,
                 }))?;
             } else {
-                map.next_value_seed(Skip(MOST_DEPTH - 1))?;
+                map.next_value_seed(Skip(MAX_DEPTH - 1))?;
             }
         }
         if found {
@@ -200,7 +200,7 @@ enum Id {
 }
 
 fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    Skip(MOST_DEPTH - 3).deserialize(deserializer)
+    Skip(MAX_DEPTH - 3).deserialize(deserializer)
 }
 
 /// Reads past a value of at most so many levels.

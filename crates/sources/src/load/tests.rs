@@ -144,7 +144,7 @@ async fn a_run_without_files_is_no_run() {
     let run = Run::copied("nothing");
     let empty = run.0.join("empty");
     std::fs::create_dir(&empty).unwrap();
-    let place = Place::Store(object_storage::local(&run.0).unwrap());
+    let place = EvidenceLocation::Store(object_storage::local(&run.0).unwrap());
     for name in ["empty", "none"] {
         let found = place.find(&RunId::parse(name).unwrap()).await;
         assert!(matches!(found, Err(RunError::NotFound(_))), "{name}");

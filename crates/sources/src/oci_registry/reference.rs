@@ -3,7 +3,7 @@
 use quality_core::incident;
 
 /// The longest repository name that registries take.
-const MOST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 /// An image by registry, repository and digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Reference {
         } else {
             untagged.to_owned()
         };
-        let valid = repository.len() <= MOST_NAME && repository.split('/').all(is_component) && is_host(host);
+        let valid = repository.len() <= MAX_NAME && repository.split('/').all(is_component) && is_host(host);
         valid.then(|| Self {
             host: host.to_owned(),
             repository,
@@ -45,7 +45,7 @@ impl Reference {
 
 /// A name or an address as a URL has it, with its port where it has one.
 fn is_host(host: &str) -> bool {
-    host.len() <= MOST_NAME
+    host.len() <= MAX_NAME
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))

@@ -221,7 +221,7 @@ async fn what_is_no_registrys_answer_says_nothing_about_the_image() {
     let (registry, url) = Scripted::start().await;
     let (image, _) = registry.image("amd64");
     let path = format!("GET /v2/ranker/manifests/{image}");
-    let long = vec![b'x'; usize::try_from(MOST_MANIFEST).unwrap() + 1];
+    let long = vec![b'x'; usize::try_from(MAX_MANIFEST).unwrap() + 1];
     for (status, body) in [
         (200, b"<html>welcome</html>".to_vec()),
         (200, b"{}".to_vec()),

@@ -8,7 +8,7 @@ use quality_api::{Preset, WhenAbsent};
 use quality_core::format;
 
 /// A selector in a message is at most so long, characters.
-const LONGEST_SELECTOR: usize = 300;
+const MAX_SELECTOR: usize = 300;
 
 impl MetricSet {
     /// What a pod's failures are while it shows its requests and no series of failures.
@@ -73,7 +73,7 @@ impl MetricSet {
         format!(
             "requests pass, and no series of the pods shows that {} would count their failures: the metric is not there, or \
              not with that label; {advice}",
-            format::plain(&selectors, LONGEST_SELECTOR)
+            format::plain(&selectors, MAX_SELECTOR)
         )
     }
 }

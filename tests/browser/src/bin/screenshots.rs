@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn pictures(from: &Path, to: &Path, whole: bool) -> Result<(), BrowserError> {
-    let page = quality_render::page::page(&records::read(from)?);
+    let page = quality_render::html_report::page(&records::read(from)?);
     let io = |what: &'static str| {
         move |source| BrowserError::Io {
             what: what.to_owned(),

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What may be allocated while bad answers come, bytes.
-pub const MOST_MEMORY: u64 = 64 << 20;
+pub const MAX_MEMORY: u64 = 64 << 20;
 /// A bad answer lasts so many looks at least.
 const LOOKS: usize = 3;
 /// Within this time the policy must say what is wrong: a stalled source costs ten seconds a look.
@@ -166,7 +166,7 @@ async fn turn(world: &mut World, case: &Case) -> Result<Vec<Broken>, StageError>
     for (promise, what) in acted(world).await? {
         tell(promise, what);
     }
-    if most > MOST_MEMORY {
+    if most > MAX_MEMORY {
         tell(Promise::Bounded, format!("{} MiB were allocated", most >> 20));
     }
     if world

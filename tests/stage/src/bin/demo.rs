@@ -375,7 +375,7 @@ async fn evidence_grows(tell: &Tell, space: &Space) -> Result<QualityIncident, S
             format!(
                 "release {}: {} {} (CI95 {}, n = {}), evidence {}, needs {}",
                 status.release.as_ref().map_or("?", |release| release.revision.as_str()),
-                errors.verdict,
+                errors.verdict.name(),
                 errors.value,
                 errors.ci95,
                 errors.n,

@@ -24,7 +24,7 @@ use super::{
 use crate::discovery::PodEndpoints;
 
 /// The longest that a deleted pod may take, whatever its own grace period.
-const LONGEST_GRACE: Duration = Duration::from_secs(2);
+const MAX_GRACE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What should become of a pod.
@@ -49,7 +49,7 @@ impl Desired {
             .metadata
             .deletion_grace_period_seconds
             .and_then(|seconds| u64::try_from(seconds).ok());
-        Self::Deleted(seconds.map_or(LONGEST_GRACE, |seconds| Duration::from_secs(seconds).min(LONGEST_GRACE)))
+        Self::Deleted(seconds.map_or(MAX_GRACE, |seconds| Duration::from_secs(seconds).min(MAX_GRACE)))
     }
 
     fn stop(self) -> Stop {
@@ -279,7 +279,7 @@ mod tests {
                 "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": seconds,
             }})))
         };
-        assert_eq!(deleted(30), Desired::Deleted(LONGEST_GRACE));
+        assert_eq!(deleted(30), Desired::Deleted(MAX_GRACE));
         assert_eq!(deleted(1), Desired::Deleted(Duration::from_secs(1)));
         assert_eq!(Desired::of(&pod(serde_json::json!({"metadata": {}}))), Desired::Running);
     }

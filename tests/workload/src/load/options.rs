@@ -65,12 +65,12 @@ pub enum Balance {
     RoundRobin,
 }
 
-const LONGEST: Duration = Duration::from_hours(2);
+const MAX_DURATION: Duration = Duration::from_hours(2);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed = SignedDuration::from_str(text).map_err(|error| error.to_string())?;
     let duration = Duration::try_from(parsed).map_err(|error| error.to_string())?;
-    if duration > LONGEST {
+    if duration > MAX_DURATION {
         Err(format!("{text} is longer than two hours"))
     } else {
         Ok(duration)

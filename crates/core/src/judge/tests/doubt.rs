@@ -65,9 +65,12 @@ fn bad_looks_between_unknown_ones_count_for_themselves_alone() {
         take(&mut with_gaps, 1, |at| look(at, 45.0, 15.0));
         assert_eq!(evidence(&with_gaps).to_bits(), evidence(&without_gaps).to_bits());
         acted |= state(&with_gaps, Trigger::ErrorRate) == State::Breach;
-        take(&mut with_gaps, 1, |at| unknown(at, Unknown::BadValue));
+        take(&mut with_gaps, 1, |at| unknown(at, NoDataReason::BadValue));
         assert_eq!(evidence(&with_gaps).to_bits(), evidence(&without_gaps).to_bits());
-        assert_eq!(state(&with_gaps, Trigger::ErrorRate), State::Unknown(Unknown::BadValue));
+        assert_eq!(
+            state(&with_gaps, Trigger::ErrorRate),
+            State::Unknown(NoDataReason::BadValue)
+        );
     }
     assert!(acted);
 }
@@ -76,11 +79,14 @@ fn bad_looks_between_unknown_ones_count_for_themselves_alone() {
 fn an_unknown_trigger_leaves_the_others_judged() {
     let mut analysis = analysis(policy(), independent());
     take(&mut analysis, 2, |at| Look {
-        latency: Err(Unknown::BadValue),
+        latency: Err(NoDataReason::BadValue),
         ..look(at, 45.0, 0.0)
     });
     assert_eq!(state(&analysis, Trigger::ErrorRate), State::Breach);
-    assert_eq!(state(&analysis, Trigger::Latency), State::Unknown(Unknown::BadValue));
+    assert_eq!(
+        state(&analysis, Trigger::Latency),
+        State::Unknown(NoDataReason::BadValue)
+    );
     assert_eq!(analysis.verdict().no_metrics_since, None);
 }
 
@@ -202,19 +208,19 @@ fn many_gpus_that_are_busy_for_a_moment_are_still_a_moment() {
 #[test]
 fn a_release_is_not_blind_before_its_first_pod_is_ready() {
     let mut loading = Analysis::new(Arc::new(policy()), 0, independent()).unwrap();
-    take(&mut loading, 80, |at| unknown(at, Unknown::NoData));
+    take(&mut loading, 80, |at| unknown(at, NoDataReason::NoData));
     assert_eq!(loading.verdict().no_metrics_since, None);
     loading.first_ready(1_200);
-    take(&mut loading, 11, |at| unknown(at, Unknown::NoData));
+    take(&mut loading, 11, |at| unknown(at, NoDataReason::NoData));
     assert_eq!(loading.verdict().no_metrics_since, None);
-    take(&mut loading, 1, |at| unknown(at, Unknown::NoData));
+    take(&mut loading, 1, |at| unknown(at, NoDataReason::NoData));
     assert_eq!(loading.verdict().no_metrics_since, Some(1_200));
 }
 
 #[test]
 fn the_time_before_the_first_look_after_a_restart_is_not_blindness() {
     let mut restarted = analysis(policy(), independent());
-    restarted.look(unknown(90_000, Unknown::FirstReading));
+    restarted.look(unknown(90_000, NoDataReason::FirstReading));
     assert_eq!(restarted.verdict().no_metrics_since, None);
 }
 
@@ -222,8 +228,8 @@ fn the_time_before_the_first_look_after_a_restart_is_not_blindness() {
 fn a_source_that_fails_for_latency_alone_does_not_make_a_release_blind() {
     let mut analysis = analysis(policy(), independent());
     take(&mut analysis, 40, |at| Look {
-        errors: Err(Unknown::NotConfigured),
-        ..unknown(at, Unknown::ProviderError)
+        errors: Err(NoDataReason::NotConfigured),
+        ..unknown(at, NoDataReason::ProviderError)
     });
     assert_eq!(analysis.verdict().no_metrics_since, None);
 }
@@ -232,12 +238,15 @@ fn a_source_that_fails_for_latency_alone_does_not_make_a_release_blind() {
 fn failures_that_nobody_counts_are_unknown_and_say_so_and_the_release_is_not_blind() {
     let mut analysis = analysis(policy(), independent());
     take(&mut analysis, 40, |at| Look {
-        errors: Err(Unknown::ErrorsNotSeen),
+        errors: Err(NoDataReason::ErrorsNotSeen),
         ..look(at, 0.0, 15.0)
     });
     let verdict = analysis.verdict();
     let errors = verdict.trigger(Trigger::ErrorRate).unwrap();
-    assert_eq!((errors.state, errors.n()), (State::Unknown(Unknown::ErrorsNotSeen), 0));
+    assert_eq!(
+        (errors.state, errors.n()),
+        (State::Unknown(NoDataReason::ErrorsNotSeen), 0)
+    );
     assert_eq!(errors.note, policy().errors_not_seen);
     assert_eq!(state(&analysis, Trigger::Latency), State::Healthy);
     assert_ne!(verdict.trigger(Trigger::Latency).unwrap().note, errors.note);
@@ -248,7 +257,7 @@ fn failures_that_nobody_counts_are_unknown_and_say_so_and_the_release_is_not_bli
         ..policy()
     };
     let mut alone = super::analysis(only_errors, independent());
-    take(&mut alone, 40, |at| unknown(at, Unknown::ErrorsNotSeen));
+    take(&mut alone, 40, |at| unknown(at, NoDataReason::ErrorsNotSeen));
     assert_eq!(alone.verdict().no_metrics_since, None);
 }
 
@@ -259,7 +268,7 @@ fn without_a_look_nothing_is_known_and_nothing_asserted() {
     assert!(!verdict.all_healthy() && !verdict.no_breach(Trigger::GpuMemory));
     assert_eq!((verdict.at, verdict.no_metrics_since), (0, None));
     for trigger in &verdict.triggers {
-        assert_eq!(trigger.state, State::Unknown(Unknown::NoData));
+        assert_eq!(trigger.state, State::Unknown(NoDataReason::NoData));
         assert_eq!((trigger.n(), trigger.onset), (0, None));
     }
 }
@@ -268,9 +277,9 @@ fn any_look() -> impl Strategy<Value = Look> {
     let reading = prop_oneof![
         Just(Ok(())),
         Just(Ok(())),
-        Just(Err(Unknown::Stale)),
-        Just(Err(Unknown::BadValue)),
-        Just(Err(Unknown::Partial)),
+        Just(Err(NoDataReason::Stale)),
+        Just(Err(NoDataReason::BadValue)),
+        Just(Err(NoDataReason::Partial)),
     ];
     (
         reading.clone(),

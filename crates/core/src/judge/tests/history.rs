@@ -6,7 +6,7 @@ use super::*;
 fn block(index: i64, n: f64, bad: f64, seconds: f64) -> Look {
     Look {
         errors: Ok(Counts { n, bad }),
-        latency: Err(Unknown::NoData),
+        latency: Err(NoDataReason::NoData),
         completed: Ok(Exposure { count: n, seconds }),
         ..look((index + 1) * BLOCK_SECONDS, 0.0, 0.0)
     }

@@ -20,7 +20,7 @@ fn gpu_states() -> [Verdict; 4] {
         State::Breach,
         State::Undetermined,
         State::Healthy,
-        State::Unknown(Unknown::NoData),
+        State::Unknown(NoDataReason::NoData),
     ]
     .map(with_gpu)
 }

@@ -13,7 +13,7 @@ fn answers(state: State) -> Verdict {
     verdict
 }
 
-const UNKNOWN: State = State::Unknown(Unknown::NoEvidence);
+const UNKNOWN: State = State::Unknown(NoDataReason::NoEvidence);
 
 fn about_compliance(state: IncidentState) -> OpenIncident {
     OpenIncident {
@@ -63,7 +63,7 @@ fn a_breach_of_the_metrics_goes_before_one_of_the_answers() {
 fn nothing_starts_on_evidence_that_is_missing_or_cannot_tell() {
     for state in [
         UNKNOWN,
-        State::Unknown(Unknown::NoBaseline),
+        State::Unknown(NoDataReason::NoBaseline),
         State::Undetermined,
         State::Healthy,
     ] {
@@ -110,7 +110,7 @@ fn an_incident_on_metrics_ends_though_the_evidence_is_unknown() {
 #[test]
 fn a_checkpoint_is_verified_by_its_metrics_where_its_own_answers_have_nothing_to_be_compared_with() {
     for (state, to) in [
-        (State::Unknown(Unknown::NoBaseline), Some(IncidentState::Recovered)),
+        (State::Unknown(NoDataReason::NoBaseline), Some(IncidentState::Recovered)),
         (UNKNOWN, Some(IncidentState::Recovered)),
         (State::Breach, Some(IncidentState::Ineffective)),
     ] {
@@ -123,7 +123,7 @@ fn a_checkpoint_is_verified_by_its_metrics_where_its_own_answers_have_nothing_to
 fn a_release_is_registered_only_when_its_answers_were_compared_or_nothing_is_there_to_compare() {
     for (state, may) in [
         (State::Healthy, true),
-        (State::Unknown(Unknown::NoBaseline), true),
+        (State::Unknown(NoDataReason::NoBaseline), true),
         (UNKNOWN, false),
         (State::Undetermined, false),
         (State::Breach, false),

@@ -173,7 +173,7 @@ fn the_old_release_is_no_rollout_of_the_checkpoint() {
 fn a_breach_that_cannot_be_seen_for_a_moment_has_not_ended() {
     // Errors are in breach and unknown now; latency is healthy.
     let mut hidden = failing();
-    hidden.triggers[0].state = State::Unknown(Unknown::BadValue);
+    hidden.triggers[0].state = State::Unknown(NoDataReason::BadValue);
     assert_eq!(hidden.triggers[1].state, State::Healthy);
     for (state, hold) in [
         (S::Open, Hold::Judging),
@@ -191,7 +191,7 @@ fn a_breach_that_cannot_be_seen_for_a_moment_has_not_ended() {
 #[test]
 fn a_breach_of_failures_has_not_ended_when_nobody_counts_them_any_more() {
     // The policy was edited and judges anew: no evidence stands, and latency is healthy.
-    let mut not_counted = verdict(State::Unknown(Unknown::ErrorsNotSeen), State::Healthy);
+    let mut not_counted = verdict(State::Unknown(NoDataReason::ErrorsNotSeen), State::Healthy);
     assert!(not_counted.no_breach(Trigger::ErrorRate));
     let alert = |state| OpenIncident {
         severity: Severity::Alert,
@@ -215,7 +215,7 @@ fn a_breach_of_failures_has_not_ended_when_nobody_counts_them_any_more() {
 #[test]
 fn a_breach_that_cannot_be_seen_still_escalates() {
     let mut hidden = failing();
-    hidden.triggers[0].state = State::Unknown(Unknown::BadValue);
+    hidden.triggers[0].state = State::Unknown(NoDataReason::BadValue);
     let lasting = OpenIncident {
         onset: NOW - 181,
         ..incident(S::NoSafeTarget)
@@ -302,7 +302,10 @@ fn approval_overrides_the_cooldown() {
 fn missing_metrics_roll_back_only_where_the_policy_says_so() {
     let unseen = Verdict {
         no_metrics_since: Some(NOW - 200),
-        ..verdict(State::Unknown(Unknown::NoData), State::Unknown(Unknown::NoData))
+        ..verdict(
+            State::Unknown(NoDataReason::NoData),
+            State::Unknown(NoDataReason::NoData),
+        )
     };
     let open = || with(incident(S::Open));
     assert_eq!(plan(&policy(), &unseen, &open()), Plan::Hold(Hold::Judging));
@@ -328,7 +331,7 @@ fn evidence_from_before_the_rollout_says_nothing_about_the_checkpoint() {
 fn a_checkpoint_is_judged_until_it_is_shown_healthy_or_in_breach() {
     for verdict in [
         verdict(State::Undetermined, State::Healthy),
-        verdict(State::Healthy, State::Unknown(Unknown::NoData)),
+        verdict(State::Healthy, State::Unknown(NoDataReason::NoData)),
     ] {
         assert_eq!(
             plan(&policy(), &verdict, &rolled_back(S::Verifying)),

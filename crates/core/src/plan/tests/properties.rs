@@ -9,7 +9,7 @@ fn any_state() -> impl Strategy<Value = State> {
         Just(State::Healthy),
         Just(State::Breach),
         Just(State::Undetermined),
-        Just(State::Unknown(Unknown::Stale)),
+        Just(State::Unknown(NoDataReason::Stale)),
     ]
 }
 

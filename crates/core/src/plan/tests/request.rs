@@ -8,10 +8,10 @@ use crate::policy::Mode;
 const VALUE: &str = r#"{"at":"1970-01-01T02:46:30Z","reason":"wrong prices"}"#;
 
 /// Asked 10 s before now.
-fn asked(to: Option<&str>) -> Asked {
+fn asked(to: Option<&str>) -> PendingRequest {
     let mut request = Request::parse(VALUE).unwrap();
     request.to = to.map(str::to_owned);
-    Asked {
+    PendingRequest {
         id: identity(VALUE),
         request: Ok(request),
         incident: None,
@@ -27,7 +27,7 @@ fn with_request(observed: Observed, to: Option<&str>) -> Observed {
 
 fn refused(plan: Plan) -> String {
     match plan {
-        Plan::Answer(Answer { outcome: Err(why), .. }) => why,
+        Plan::RequestOutcome(RequestOutcome { outcome: Err(why), .. }) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -55,15 +55,18 @@ fn a_request_opens_an_incident_with_the_checkpoint_and_the_reason_although_all_i
 fn it_is_answered_once_its_incident_is_on_record_and_never_opened_again() {
     let mut observed = with_request(with(requested(S::Open)), None);
     observed.request.as_mut().unwrap().incident = Some("ranker-1".into());
-    let answer = Answer {
+    let answer = RequestOutcome {
         id: identity(VALUE),
         outcome: Ok("ranker-1".into()),
     };
-    assert_eq!(plan(&policy(), &healthy(), &observed), Plan::Answer(answer.clone()));
+    assert_eq!(
+        plan(&policy(), &healthy(), &observed),
+        Plan::RequestOutcome(answer.clone())
+    );
     // Also when that incident is over, and the request old.
     observed.incident = None;
     observed.now += 100_000;
-    assert_eq!(plan(&policy(), &healthy(), &observed), Plan::Answer(answer));
+    assert_eq!(plan(&policy(), &healthy(), &observed), Plan::RequestOutcome(answer));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Section 11: nine alerts, each ticked or not, with its current value.
 
-use super::{Full, Section, section};
+use super::{FullReport, Section, section};
 use crate::{
     format::{self, UNKNOWN},
     incident::Trigger,
     quality::Row,
-    slo::Standing,
+    slo::SloStatus,
 };
 
 /// An alert is on, off, or there is no evidence for either.
@@ -17,11 +17,11 @@ enum Tick {
 }
 
 impl Tick {
-    fn of(standing: Standing) -> Self {
+    fn of(standing: SloStatus) -> Self {
         match standing {
-            Standing::Failing => Self::On,
-            Standing::Passing | Standing::Undetermined => Self::Off,
-            Standing::Unsupported => Self::Unknown,
+            SloStatus::Failing => Self::On,
+            SloStatus::Passing | SloStatus::Undetermined => Self::Off,
+            SloStatus::Unsupported => Self::Unknown,
         }
     }
 
@@ -34,7 +34,7 @@ impl Tick {
     }
 }
 
-pub(super) fn checklist(full: &Full<'_>) -> Section {
+pub(super) fn checklist(full: &FullReport<'_>) -> Section {
     let of_row = |name: &str| {
         full.row(name).map_or((Tick::Unknown, UNKNOWN.to_owned()), |row: &Row| {
             (Tick::of(row.standing), value(row))

@@ -1,38 +1,38 @@
 //! Questions to the Ops Commander: where a value is near its limit, cannot be told, or has no evidence though the policy
 //! judges it. Each is one that a person can answer.
 
-use super::Full;
+use super::FullReport;
 use crate::{
     format::{self, UNKNOWN},
     incident::Trigger,
-    judge::{LEAST_REQUESTS, State, TriggerVerdict},
+    judge::{MIN_REQUESTS, State, TriggerVerdict},
     quality::Row,
-    slo::Standing,
+    slo::SloStatus,
 };
 
 /// A value within this share of its limit is near it.
 const NEAR: f64 = 0.1;
 /// More than a person answers.
-const MOST: usize = 16;
+const MAX_QUESTIONS: usize = 16;
 
 /// The questions, those about what is undetermined first.
-pub fn questions(full: &Full<'_>) -> Vec<String> {
+pub fn questions(full: &FullReport<'_>) -> Vec<String> {
     let mut questions = undetermined(full);
     questions.extend(near(full));
     questions.extend(without_evidence(full));
-    questions.truncate(MOST);
+    questions.truncate(MAX_QUESTIONS);
     questions
 }
 
 /// Rows of the evaluation that no trigger and no SLO stands for.
-fn rows<'a>(full: &'a Full<'_>) -> impl Iterator<Item = &'a Row> {
+fn rows<'a>(full: &'a FullReport<'_>) -> impl Iterator<Item = &'a Row> {
     let is_slo = |row: &Row| full.report.summary.iter().any(|slo| slo.name == row.name);
     full.report.rows.iter().filter(move |row| row.counts && !is_slo(row))
 }
 
-fn undetermined(full: &Full<'_>) -> Vec<String> {
+fn undetermined(full: &FullReport<'_>) -> Vec<String> {
     let slos = full.report.summary.iter();
-    let slos = slos.filter(|slo| slo.standing == Standing::Undetermined).map(|slo| {
+    let slos = slos.filter(|slo| slo.standing == SloStatus::Undetermined).map(|slo| {
         format!(
             "{} cannot be told ({}; target {}): wait for more evidence, or act?",
             slo.name, slo.current, slo.target
@@ -42,7 +42,7 @@ fn undetermined(full: &Full<'_>) -> Vec<String> {
     let alerting = full.report.triggers.iter().filter(|trigger| {
         matches!(trigger.trigger, Trigger::GpuUtilization | Trigger::GpuMemory)
             && trigger.state == State::Undetermined
-            && trigger.n() as f64 >= LEAST_REQUESTS
+            && trigger.n() as f64 >= MIN_REQUESTS
     });
     let alerting = alerting.map(|trigger| {
         let figures = trigger.figures();
@@ -54,7 +54,7 @@ fn undetermined(full: &Full<'_>) -> Vec<String> {
         )
     });
     let rows = rows(full)
-        .filter(|row| row.standing == Standing::Undetermined)
+        .filter(|row| row.standing == SloStatus::Undetermined)
         .map(|row| {
             format!(
                 "{} cannot be told ({}, target {}): is a longer evaluation worth its time?",
@@ -66,7 +66,7 @@ fn undetermined(full: &Full<'_>) -> Vec<String> {
     slos.chain(alerting).chain(rows).collect()
 }
 
-fn near(full: &Full<'_>) -> Vec<String> {
+fn near(full: &FullReport<'_>) -> Vec<String> {
     let triggers = full.report.triggers.iter();
     let triggers = triggers.filter(|trigger| trigger.trigger != Trigger::Compliance && is_near(trigger));
     let triggers = triggers.map(|trigger| {
@@ -106,11 +106,11 @@ fn near(full: &Full<'_>) -> Vec<String> {
     triggers.chain(rows).chain(recoveries).collect()
 }
 
-fn without_evidence(full: &Full<'_>) -> Vec<String> {
+fn without_evidence(full: &FullReport<'_>) -> Vec<String> {
     let slos = full.report.summary.iter();
     // A target that is not known is not judged: nobody misses its evidence. Metrics that are away for a look are no
     // question to a person.
-    let judged = slos.filter(|slo| slo.standing == Standing::Unsupported && slo.target != UNKNOWN);
+    let judged = slos.filter(|slo| slo.standing == SloStatus::Unsupported && slo.target != UNKNOWN);
     let missing = judged.filter_map(|slo| Some((slo.name, slo.evidence.strip_prefix("unsupported: ")?)));
     missing
         .map(|(name, why)| match name {

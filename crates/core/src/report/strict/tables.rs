@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Full, Section, section};
+use super::{FullReport, Section, section};
 use crate::{
     format::{self, UNKNOWN},
     incident::{IncidentState, Severity, Trigger},
     judge::{State, TriggerVerdict},
     quality::{self, Row, Unit},
-    report::{Past, Slo},
-    slo::Standing,
+    report::{PastIncident, Slo},
+    slo::SloStatus,
 };
 use quality_stats::Estimate;
 
@@ -30,14 +30,14 @@ fn ci95(estimate: &Estimate, unit: Unit) -> String {
 }
 
 fn evidence(row: &Row) -> String {
-    if row.standing == Standing::Unsupported && !row.note.is_empty() && row.evidence.contains('#') {
+    if row.standing == SloStatus::Unsupported && !row.note.is_empty() && row.evidence.contains('#') {
         format!("{} ({})", row.evidence, row.note)
     } else {
         row.evidence.clone()
     }
 }
 
-pub(super) fn compliance(full: &Full<'_>) -> Section {
+pub(super) fn compliance(full: &FullReport<'_>) -> Section {
     let names = ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"];
     let rows = names.map(|name| {
         let Some(row) = full.row(name) else {
@@ -62,12 +62,12 @@ pub(super) fn compliance(full: &Full<'_>) -> Section {
 fn unsupported(name: &str, columns: usize, why: String) -> Vec<String> {
     let mut cells = vec![unknown(); columns];
     name.clone_into(&mut cells[0]);
-    Standing::Unsupported.name().clone_into(&mut cells[columns - 2]);
+    SloStatus::Unsupported.name().clone_into(&mut cells[columns - 2]);
     cells[columns - 1] = why;
     cells
 }
 
-fn no_evidence(full: &Full<'_>) -> String {
+fn no_evidence(full: &FullReport<'_>) -> String {
     match &full.report.evidence {
         None => "unsupported: the policy names no evidence".to_owned(),
         Some(evidence) if !evidence.usable => format!("unsupported: {}", evidence.message),
@@ -75,7 +75,7 @@ fn no_evidence(full: &Full<'_>) -> String {
     }
 }
 
-pub(super) fn drift(full: &Full<'_>) -> Section {
+pub(super) fn drift(full: &FullReport<'_>) -> Section {
     let window = full.policy.quality.as_ref().and_then(|quality| quality.drift.as_ref());
     let compliance = format!("Compliance ({}d)", window.map_or(7, |drift| drift.window_days));
     let names = [
@@ -124,14 +124,14 @@ pub(super) fn drift(full: &Full<'_>) -> Section {
 
 fn verdict(row: &Row) -> String {
     match row.standing {
-        Standing::Passing => "stable".to_owned(),
-        Standing::Failing => "unstable".to_owned(),
-        Standing::Undetermined => "undetermined".to_owned(),
-        Standing::Unsupported => Standing::Unsupported.name().to_owned(),
+        SloStatus::Passing => "stable".to_owned(),
+        SloStatus::Failing => "unstable".to_owned(),
+        SloStatus::Undetermined => "undetermined".to_owned(),
+        SloStatus::Unsupported => SloStatus::Unsupported.name().to_owned(),
     }
 }
 
-pub(super) fn latency(full: &Full<'_>) -> Section {
+pub(super) fn latency(full: &FullReport<'_>) -> Section {
     let rows = ["Preprocess", "Inference", "Postprocess", "Total"].map(|name| {
         let row = full.row(name).filter(|row| row.section == quality::Section::Latency);
         match row {
@@ -139,8 +139,7 @@ pub(super) fn latency(full: &Full<'_>) -> Section {
                 let p95 = row.current.as_ref();
                 vec![
                     name.to_owned(),
-                    // The mean leads the row's note.
-                    mean(&row.note).unwrap_or_else(unknown),
+                    row.mean.map_or_else(unknown, |mean| format!("{mean:.1}")),
                     p95.map_or_else(unknown, |estimate| format!("{:.1}", estimate.value)),
                     row.change_text(),
                     p95.map_or_else(unknown, |estimate| ci95(estimate, row.unit)),
@@ -165,13 +164,7 @@ pub(super) fn latency(full: &Full<'_>) -> Section {
     section(4, "Latency Profile", &columns, rows.into())
 }
 
-fn mean(note: &str) -> Option<String> {
-    let rest = note.strip_prefix("mean ")?;
-    let value = rest.split(" ms").next()?;
-    Some(value.to_owned())
-}
-
-fn live_latency(full: &Full<'_>) -> Vec<String> {
+fn live_latency(full: &FullReport<'_>) -> Vec<String> {
     let trigger = full
         .report
         .triggers
@@ -197,14 +190,14 @@ fn live_latency(full: &Full<'_>) -> Vec<String> {
 
 fn standing(trigger: &TriggerVerdict) -> &'static str {
     match trigger.state {
-        State::Healthy => Standing::Passing.name(),
-        State::Breach => Standing::Failing.name(),
-        State::Undetermined => Standing::Undetermined.name(),
-        State::Unknown(_) => Standing::Unsupported.name(),
+        State::Healthy => SloStatus::Passing.name(),
+        State::Breach => SloStatus::Failing.name(),
+        State::Undetermined => SloStatus::Undetermined.name(),
+        State::Unknown(_) => SloStatus::Unsupported.name(),
     }
 }
 
-pub(super) fn resources(full: &Full<'_>) -> Section {
+pub(super) fn resources(full: &FullReport<'_>) -> Section {
     let gpu = full.policy.gpu;
     let triggers = [
         (
@@ -245,7 +238,7 @@ pub(super) fn resources(full: &Full<'_>) -> Section {
     section(5, "Throughput & Resources", &columns, rows.into())
 }
 
-pub(super) fn bottlenecks(full: &Full<'_>) -> Section {
+pub(super) fn bottlenecks(full: &FullReport<'_>) -> Section {
     let found = full
         .report
         .rows
@@ -254,11 +247,11 @@ pub(super) fn bottlenecks(full: &Full<'_>) -> Section {
     let mut rows: Vec<Vec<String>> = found
         .map(|row| {
             let (severity, action) = match row.standing {
-                Standing::Failing if row.name == "Unknown" => ("alert", "annotate the code that no event covers"),
-                Standing::Failing => ("alert", "compare the component with the checkpoint's trace"),
-                Standing::Undetermined => ("undetermined", "profile more steps"),
-                Standing::Passing => ("none", "none"),
-                Standing::Unsupported => (Standing::Unsupported.name(), "log profiler_trace.json with the run"),
+                SloStatus::Failing if row.name == "Unknown" => ("alert", "annotate the code that no event covers"),
+                SloStatus::Failing => ("alert", "compare the component with the checkpoint's trace"),
+                SloStatus::Undetermined => ("undetermined", "profile more steps"),
+                SloStatus::Passing => ("none", "none"),
+                SloStatus::Unsupported => (SloStatus::Unsupported.name(), "log profiler_trace.json with the run"),
             };
             vec![
                 row.name.clone(),
@@ -275,7 +268,7 @@ pub(super) fn bottlenecks(full: &Full<'_>) -> Section {
             "Unknown".to_owned(),
             unknown(),
             unknown(),
-            Standing::Unsupported.name().to_owned(),
+            SloStatus::Unsupported.name().to_owned(),
             action.to_owned(),
         ]);
     }
@@ -289,7 +282,7 @@ pub(super) fn bottlenecks(full: &Full<'_>) -> Section {
     section(6, "Bottleneck Analysis", &columns, rows)
 }
 
-pub(super) fn readiness(full: &Full<'_>) -> Section {
+pub(super) fn readiness(full: &FullReport<'_>) -> Section {
     let rows = full
         .readiness
         .iter()
@@ -307,7 +300,7 @@ pub(super) fn readiness(full: &Full<'_>) -> Section {
     section(7, "Rollback Readiness", &columns, rows)
 }
 
-pub(super) fn triggers(full: &Full<'_>) -> Section {
+pub(super) fn triggers(full: &FullReport<'_>) -> Section {
     let policy = full.policy;
     let drop = policy.quality.as_ref().and_then(|quality| quality.compliance.as_ref());
     let lines = [
@@ -351,7 +344,7 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
         let (status, evidence) = match (&threshold, found) {
             (Some(_), Some(found)) => (standing(found).to_owned(), evidence_of(full, found)),
             _ => (
-                Standing::Unsupported.name().to_owned(),
+                SloStatus::Unsupported.name().to_owned(),
                 "unsupported: the policy does not judge it".to_owned(),
             ),
         };
@@ -369,7 +362,7 @@ pub(super) fn triggers(full: &Full<'_>) -> Section {
 }
 
 /// The odds against the release, and where they come from.
-fn evidence_of(full: &Full<'_>, trigger: &TriggerVerdict) -> String {
+fn evidence_of(full: &FullReport<'_>, trigger: &TriggerVerdict) -> String {
     let (evidence, needs) = trigger.evidence();
     let from = match trigger.trigger {
         Trigger::Compliance => trigger.note.clone(),
@@ -385,7 +378,7 @@ fn never(name: &str, target: String) -> Vec<String> {
     row
 }
 
-pub(super) fn recovery(full: &Full<'_>) -> Section {
+pub(super) fn recovery(full: &FullReport<'_>) -> Section {
     let minutes = |seconds: i64| format!("≤ {:.0}", seconds as f64 / 60.0);
     let recovery = full.recovery;
     let time = |name: &str, target: String, found: &Option<(Estimate, bool)>| match found {
@@ -400,7 +393,7 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
                 target,
                 format!("{:.1}", estimate.value),
                 format!("{interval} (n = {})", estimate.n),
-                if *kept { Standing::Passing } else { Standing::Failing }
+                if *kept { SloStatus::Passing } else { SloStatus::Failing }
                     .name()
                     .to_owned(),
                 recovery.evidence.clone(),
@@ -415,9 +408,9 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
             format!("{:.0}%", success.value * 100.0),
             ci95(success, Unit::Share),
             if success.value >= 1.0 {
-                Standing::Passing
+                SloStatus::Passing
             } else {
-                Standing::Failing
+                SloStatus::Failing
             }
             .name()
             .to_owned(),
@@ -434,7 +427,7 @@ pub(super) fn recovery(full: &Full<'_>) -> Section {
     section(9, "Recovery Performance", &columns, rows)
 }
 
-pub(super) fn incidents(full: &Full<'_>) -> Section {
+pub(super) fn incidents(full: &FullReport<'_>) -> Section {
     let recent = full.incidents.iter().filter(|past| full.now - past.opened < WEEK);
     let rows: Vec<Vec<String>> = recent
         .map(|past| {
@@ -466,7 +459,7 @@ pub(super) fn incidents(full: &Full<'_>) -> Section {
     section
 }
 
-fn action(past: &Past) -> &'static str {
+fn action(past: &PastIncident) -> &'static str {
     match (past.state, past.severity) {
         (IncidentState::Recovered | IncidentState::RollingBack | IncidentState::Verifying, _) => "rolled back",
         (IncidentState::Ineffective, _) => "rolled back, to no effect",
@@ -482,7 +475,7 @@ fn action(past: &Past) -> &'static str {
     }
 }
 
-fn success(past: &Past) -> &'static str {
+fn success(past: &PastIncident) -> &'static str {
     match past.state {
         IncidentState::Recovered => "yes",
         IncidentState::Ineffective => "no",
@@ -491,7 +484,7 @@ fn success(past: &Past) -> &'static str {
     }
 }
 
-pub(super) fn slos(full: &Full<'_>) -> Section {
+pub(super) fn slos(full: &FullReport<'_>) -> Section {
     let cells = |slo: &Slo| {
         vec![
             slo.name.to_owned(),

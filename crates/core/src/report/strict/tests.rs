@@ -2,13 +2,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
+    counters::NoDataReason,
     incident::{Severity, Trigger},
     judge::{State, TriggerVerdict, Verdict},
-    policy::{Objectives, usual},
-    quality::{self, Known, Quality, Section as Where, Unit, evidence::File},
-    report::{Material, report},
-    sample::Unknown,
-    slo::Standing,
+    policy::{Objectives, default_policy},
+    quality::{self, EvaluationState, Quality, Section as Where, Unit, evidence::File},
+    report::{ReportInput, report},
+    slo::SloStatus,
 };
 
 const NOW: i64 = 1_795_500_000;
@@ -16,7 +16,7 @@ const NOW: i64 = 1_795_500_000;
 fn policy() -> Policy {
     Policy {
         quality: Some(Objectives::default()),
-        ..usual()
+        ..default_policy()
     }
 }
 
@@ -50,7 +50,7 @@ fn verdict(errors: State) -> Verdict {
     }
 }
 
-fn row(section: Where, name: &str, standing: Standing) -> Row {
+fn row(section: Where, name: &str, standing: SloStatus) -> Row {
     let mut row = Row::new(section, name, "a target", Unit::Share, File::ComplianceMetrics);
     row.current = Some(Estimate::new(0.82, 0.79, 0.85, 400, Method::Wilson));
     row.change = Some(Estimate::new(13.2, 9.0, 17.0, 400, Method::PairedBootstrap));
@@ -60,10 +60,10 @@ fn row(section: Where, name: &str, standing: Standing) -> Row {
     row
 }
 
-fn known() -> Known {
+fn known() -> EvaluationState {
     let rows = ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"]
-        .map(|name| row(Where::Compliance, name, Standing::Passing));
-    Known::Judged {
+        .map(|name| row(Where::Compliance, name, SloStatus::Passing));
+    EvaluationState::Judged {
         quality: Arc::new(Quality {
             rows: rows.into(),
             notes: Vec::new(),
@@ -75,8 +75,8 @@ fn known() -> Known {
     }
 }
 
-fn past(name: &str, state: IncidentState, rto: Option<i64>) -> Past {
-    Past {
+fn past(name: &str, state: IncidentState, rto: Option<i64>) -> PastIncident {
+    PastIncident {
         name: name.to_owned(),
         state,
         trigger: Trigger::ErrorRate,
@@ -100,9 +100,9 @@ fn ready() -> Vec<crate::plan::Candidate> {
 }
 
 /// The report's sections and last line.
-fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, String, String) {
+fn made(verdict: &Verdict, known: &EvaluationState, incidents: &[PastIncident]) -> (Vec<Section>, String, String) {
     let (policy, candidates) = (policy(), ready());
-    let report = report(&Material {
+    let report = report(&ReportInput {
         policy: &policy,
         verdict,
         problem: None,
@@ -121,7 +121,7 @@ fn made(verdict: &Verdict, known: &Known, incidents: &[Past]) -> (Vec<Section>, 
         evidence: "rollbackcheckpoint ranker-20261123-1".into(),
     }];
     let recovery = recovery(&policy, incidents, &[]);
-    let full = Full {
+    let full = FullReport {
         subject: "shop/ranker",
         report: &report,
         policy: &policy,
@@ -269,13 +269,13 @@ fn the_last_line_is_exact() {
     );
     assert!(text.ends_with(&format!("\n{last}\n")));
     let under_way = [past("a", IncidentState::Verifying, None)];
-    let (_, last, _) = made(&verdict(State::Breach), &Known::Pending, &under_way);
+    let (_, last, _) = made(&verdict(State::Breach), &EvaluationState::Pending, &under_way);
     assert_eq!(
         last,
         "Quality & Safety Officer Final Verdict: BREACH — All SLOs 4/6 FAILING, Rollback READY, Evidence not traceable \
          to MLflow runs, system EMERGENCY ROLLBACK TRIGGERED."
     );
-    let missing = Known::Missing {
+    let missing = EvaluationState::Missing {
         reason: "RunDeleted",
         message: "run 5f2a was deleted".into(),
     };
@@ -288,7 +288,7 @@ fn the_last_line_is_exact() {
 
 #[test]
 fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
-    let missing = Known::Missing {
+    let missing = EvaluationState::Missing {
         reason: "RunDeleted",
         message: "run 5f2a was deleted".into(),
     };
@@ -310,7 +310,7 @@ fn what_is_not_known_is_a_dash_and_unsupported_never_a_pass() {
 
 #[test]
 fn an_error_rate_that_nobody_counts_says_what_was_looked_for() {
-    let mut not_counted = verdict(State::Unknown(Unknown::ErrorsNotSeen));
+    let mut not_counted = verdict(State::Unknown(NoDataReason::ErrorsNotSeen));
     not_counted.triggers[0].estimate = None;
     not_counted.triggers[0].note = "failed_total counts nothing".to_owned();
     let (sections, _, text) = made(&not_counted, &known(), &[]);
@@ -349,8 +349,8 @@ fn no_value_stands_without_its_interval_and_its_n() {
 
 #[test]
 fn the_summary_has_at_most_250_words_and_says_when_it_was_cut() {
-    let many: Vec<Past> = (0..1)
-        .map(|index| Past {
+    let many: Vec<PastIncident> = (0..1)
+        .map(|index| PastIncident {
             reason: "word ".repeat(400),
             ..past(&format!("i{index}"), IncidentState::AwaitingApproval, None)
         })
@@ -358,7 +358,7 @@ fn the_summary_has_at_most_250_words_and_says_when_it_was_cut() {
     let (sections, ..) = made(&verdict(State::Breach), &known(), &many);
     let words = sections[0].text.split_whitespace().count();
     assert!(
-        words <= MOST_WORDS && sections[0].text.ends_with("(cut; the sections below say all)"),
+        words <= MAX_WORDS && sections[0].text.ends_with("(cut; the sections below say all)"),
         "{words}"
     );
 }
@@ -415,12 +415,12 @@ fn drills_count_as_recoveries_and_one_that_never_recovered_keeps_no_objective() 
     assert!((found.success.unwrap().value - 2.0 / 3.0).abs() < 1e-9);
 }
 
-fn asked(verdict: &Verdict, known: &Known, incidents: &[Past]) -> String {
+fn asked(verdict: &Verdict, known: &EvaluationState, incidents: &[PastIncident]) -> String {
     made(verdict, known, incidents).0[12].text.clone()
 }
 
-fn with_rows(rows: Vec<Row>) -> Known {
-    Known::Judged {
+fn with_rows(rows: Vec<Row>) -> EvaluationState {
+    EvaluationState::Judged {
         quality: Arc::new(Quality {
             rows,
             notes: Vec::new(),
@@ -439,11 +439,11 @@ fn what_cannot_be_told_is_asked_of_a_person() {
     gpu.level = Some(Estimate::new(0.84, 0.8, 0.88, 7_412, Method::Wilson));
     doubtful.triggers.push(gpu);
     let rows = vec![
-        row(Where::Compliance, "Compliance@1", Standing::Undetermined),
-        row(Where::Compliance, "Conflict AUC", Standing::Undetermined),
+        row(Where::Compliance, "Compliance@1", SloStatus::Undetermined),
+        row(Where::Compliance, "Conflict AUC", SloStatus::Undetermined),
         Row {
             counts: false,
-            ..row(Where::Compliance, "nDCG@10", Standing::Undetermined)
+            ..row(Where::Compliance, "nDCG@10", SloStatus::Undetermined)
         },
     ];
     let text = asked(&doubtful, &with_rows(rows), &[]);
@@ -463,11 +463,11 @@ fn what_cannot_be_told_is_asked_of_a_person() {
 fn a_judgement_and_a_recovery_near_their_limits_are_asked_too() {
     let near = Row {
         limit: Some(quality::Limit::Current(0.85)),
-        ..row(Where::Compliance, "ECE", Standing::Passing)
+        ..row(Where::Compliance, "ECE", SloStatus::Passing)
     };
     let far = Row {
         limit: Some(quality::Limit::Change(2.0)),
-        ..row(Where::Compliance, "Compliance drop", Standing::Passing)
+        ..row(Where::Compliance, "Compliance drop", SloStatus::Passing)
     };
     let times = [570, 580, 590].map(|seconds| past("a", IncidentState::Recovered, Some(seconds)));
     let text = asked(&verdict(State::Healthy), &with_rows(vec![near, far]), &times);

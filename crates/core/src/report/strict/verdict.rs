@@ -1,18 +1,18 @@
 //! The summary, the verdict with its actions, and the last line.
 
-use super::{Full, MOST_WORDS, Section, questions::questions, section, tables::time};
+use super::{FullReport, MAX_WORDS, Section, questions::questions, section, tables::time};
 use crate::{
     format::UNKNOWN,
     incident::IncidentState,
     report::Slo,
-    slo::{Health, Standing},
+    slo::{Health, SloStatus},
 };
 
-fn slo<'a>(full: &'a Full<'_>, name: &str) -> Option<&'a Slo> {
+fn slo<'a>(full: &'a FullReport<'_>, name: &str) -> Option<&'a Slo> {
     full.report.summary.iter().find(|slo| slo.name == name)
 }
 
-fn line(full: &Full<'_>, name: &str) -> String {
+fn line(full: &FullReport<'_>, name: &str) -> String {
     slo(full, name).map_or_else(
         || format!("{name}: {UNKNOWN}, unsupported."),
         |slo| {
@@ -26,7 +26,7 @@ fn line(full: &Full<'_>, name: &str) -> String {
     )
 }
 
-pub(super) fn summary(full: &Full<'_>) -> Section {
+pub(super) fn summary(full: &FullReport<'_>) -> Section {
     let rollback_path = match &full.report.rollback {
         Ok(checkpoint) => format!("Rollback: READY, checkpoint {checkpoint}."),
         Err(reason) => format!("Rollback: AT RISK, {reason}."),
@@ -50,7 +50,7 @@ pub(super) fn summary(full: &Full<'_>) -> Section {
         text.push(format!("Detected issues: {}.", full.report.findings.join("; ")));
     }
     let mut section = section(1, "Quality & Safety Summary", &[], Vec::new());
-    section.text = at_most(&text.join(" "), MOST_WORDS);
+    section.text = at_most(&text.join(" "), MAX_WORDS);
     section
 }
 
@@ -63,10 +63,10 @@ fn at_most(text: &str, most: usize) -> String {
     format!("{} … (cut; the sections below say all)", words[..most - 7].join(" "))
 }
 
-pub(super) fn action(full: &Full<'_>) -> Section {
+pub(super) fn action(full: &FullReport<'_>) -> Section {
     let report = full.report;
     let run = full.run.map_or_else(|| "no run".to_owned(), |run| format!("run {run}"));
-    let verdict = |name| slo(full, name).map_or(Standing::Unsupported.name(), |slo| slo.standing.name());
+    let verdict = |name| slo(full, name).map_or(SloStatus::Unsupported.name(), |slo| slo.standing.name());
     let open = full.incidents.iter().filter(|past| !past.state.is_closed());
     let escalation: Vec<String> = open
         .map(|past| format!("{} is {} since {}", past.name, past.state.name(), time(past.opened)))
@@ -109,7 +109,7 @@ pub(super) fn action(full: &Full<'_>) -> Section {
     section
 }
 
-fn actions(full: &Full<'_>) -> Vec<String> {
+fn actions(full: &FullReport<'_>) -> Vec<String> {
     let mut actions = Vec::new();
     for past in full.incidents.iter().filter(|past| !past.state.is_closed()) {
         actions.push(match past.state {
@@ -144,7 +144,7 @@ fn actions(full: &Full<'_>) -> Vec<String> {
         full.report
             .summary
             .iter()
-            .filter(|slo| slo.standing == Standing::Failing)
+            .filter(|slo| slo.standing == SloStatus::Failing)
             .map(|slo| format!("{} misses its target {}", slo.name, slo.target)),
     );
     if actions.is_empty() {
@@ -153,12 +153,12 @@ fn actions(full: &Full<'_>) -> Vec<String> {
     actions
 }
 
-pub(super) fn last_line(full: &Full<'_>) -> String {
+pub(super) fn last_line(full: &FullReport<'_>) -> String {
     let report = full.report;
     let missing = report
         .summary
         .iter()
-        .filter(|slo| slo.standing != Standing::Passing)
+        .filter(|slo| slo.standing != SloStatus::Passing)
         .count();
     let slos = if missing == 0 {
         "PASSING".to_owned()

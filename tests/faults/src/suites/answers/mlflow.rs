@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stage::{Behaviour, Proxy, StageError, Tracking, script::rolled_out};
 
 use self::cases::{artifacts, server};
-use super::{Case, ELSEWHERE, MOST_MEMORY, Says, acted};
+use super::{Case, ELSEWHERE, MAX_MEMORY, Says, acted};
 use crate::{
     monitor::{Broken, Promise},
     plan::{Outcome, Plan},
@@ -146,7 +146,7 @@ async fn healthy(endpoints: &Endpoints, namespace: &str, cases: Vec<Case>) -> Re
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        if most > MOST_MEMORY {
+        if most > MAX_MEMORY {
             broken.push(Broken::new(
                 Promise::Bounded,
                 format!("{}: {} MiB", case.name, most >> 20),

@@ -28,7 +28,7 @@ use self::{
     answers::{KEPT, answers},
     images::images,
 };
-use super::{Case, ELSEWHERE, MOST_MEMORY, Says, acted};
+use super::{Case, ELSEWHERE, MAX_MEMORY, Says, acted};
 use crate::{
     monitor::{Broken, Promise},
     plan::{CONVERGES_WITHIN, Outcome, PLANTED, Plan},
@@ -167,7 +167,7 @@ async fn verified(endpoints: &Endpoints, namespace: &str, cases: Vec<Case>) -> R
             tell(Promise::SafeTarget, error.to_string());
         }
         let most = shop.world.first().operator().allocated().unwrap_or_default();
-        if most > MOST_MEMORY {
+        if most > MAX_MEMORY {
             tell(Promise::Bounded, format!("{} MiB", most >> 20));
         }
         for (promise, what) in acted(&shop.world).await? {

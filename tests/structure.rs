@@ -36,6 +36,22 @@ const KNOWS: [(&str, &[&str]); 7] = [
         ],
     ),
 ];
+/// Words of a private language, which the field's terms replaced (docs/GLOSSARY.md).
+const BANNED: [&str; 13] = [
+    "befall",
+    "befell",
+    "gone back to",
+    "left to the weather",
+    "may be gone back",
+    "onBlind",
+    "on_blind",
+    "wayBack",
+    "way back",
+    "way_back",
+    "whoever",
+    "MOST_",
+    "LONGEST_",
+];
 /// What statistics and core must not need: clients, servers, runtimes.
 const IMPURE: [&str; 8] = [
     "axum",
@@ -289,4 +305,49 @@ fn a_circle_is_found_through_nested_imports_paths_in_code_and_a_third_file() {
         of(&[("a::b", "use super::c::Y;\n"), ("a::c", "pub use super::b::Z;\n")]),
         ["a::b", "a::c"]
     );
+}
+
+#[test]
+fn no_text_or_name_is_of_a_private_language() {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+            if path.is_dir() && !path.ends_with("data") {
+                walk(&path, into);
+            } else if matches!(kind, "rs" | "md" | "yaml") && !path.ends_with("structure.rs") {
+                into.push(path);
+            }
+        }
+    }
+    let mut files = vec![
+        root().join("README.md"),
+        root().join("CONTRIBUTING.md"),
+        root().join("CHANGELOG.md"),
+    ];
+    for folder in ["charts", "crates", "crds", "deploy", "docs", "examples", "src", "tests"] {
+        walk(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 400, "only {} files were read", files.len());
+    let mut found = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let lower = line.to_lowercase();
+            let is_in = |word: &&&str| {
+                if word.ends_with('_') {
+                    line.contains(**word)
+                } else {
+                    lower.contains(&word.to_lowercase())
+                }
+            };
+            found.extend(
+                BANNED
+                    .iter()
+                    .find(is_in)
+                    .map(|word| format!("{}:{}: {word}", path.display(), number + 1)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -115,8 +115,7 @@ impl Applier<'_> {
             Severity::Alert => "SLOAlert",
         };
         let name = incident.name_any();
-        tracing::warn!(policy = %self.policy.name_any(), namespace = %self.policy.namespace().unwrap_or_default(),
-            incident = %name, trigger = new.trigger.name(), reason = %incident.spec.reason, "incident opened");
+        tracing::warn!(incident = %name, trigger = new.trigger.name(), reason = %incident.spec.reason, "incident opened");
         self.tell(
             reason != "RollbackRequested",
             reason,
@@ -140,7 +139,7 @@ impl Applier<'_> {
             kind: outcome.to_owned(),
         };
         self.context.meters.requests.get_or_create(&label).inc();
-        tracing::warn!(policy = %self.policy.name_any(), outcome, message = %given.message, "a rollback was requested");
+        tracing::warn!(outcome, message = %given.message, "a rollback was requested");
         if !given.accepted {
             self.tell(true, "RollbackRefused", given.message, &given.id).await;
         }

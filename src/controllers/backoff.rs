@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::runtime::{utils::Backoff, watcher::DefaultBackoff};
 
-/// Whoever is blind for longer after the API server is back acts late: kube's pauses grow to half a minute.
+/// A watch that begins again later than this acts late after the API server is back: kube's pauses grow to half a minute.
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The pauses of client-go, as kube has them, but for the longest.

@@ -19,7 +19,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use kube::{ResourceExt, core::DeserializeGuard, runtime::controller::Action};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
     controllers::context::{CallError, Context, Stores},
@@ -62,7 +62,11 @@ const REQUEUE_WAITING: Duration = Duration::from_secs(1);
 /// A drill that has not begun looks again.
 const IN_LINE: Duration = Duration::from_secs(3);
 
-/// One reconcile; a panic in it becomes an error of this drill alone.
+/// One reconcile; a panic in it becomes an error of this drill alone. Its span names the drill in every line of the log.
+#[tracing::instrument(skip_all, fields(
+    namespace = object.meta().namespace.as_deref().unwrap_or_default(),
+    drill = object.meta().name.as_deref().unwrap_or_default(),
+))]
 pub async fn reconcile(object: Arc<DrillObject>, drills: Arc<Drills>) -> Result<Action, DrillError> {
     // On the heap: a Deployment's pod template is large, and few drills run at a time.
     let result = AssertUnwindSafe(Box::pin(step(&object, &drills))).catch_unwind().await;

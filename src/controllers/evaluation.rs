@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::{
     config::Config,
@@ -134,7 +135,7 @@ impl EvaluationLoader {
     fn read(&self, uid: String, question: Question, fingerprint: String) {
         let (slots, readers, meters) = (self.slots.clone(), self.readers.clone(), self.meters.clone());
         let sources = self.sources.clone();
-        tokio::spawn(async move {
+        let work = async move {
             // The semaphore is never closed.
             let _permit = readers.acquire_owned().await;
             let read = match sources.place(&question.evidence) {
@@ -158,7 +159,8 @@ impl EvaluationLoader {
                 meters.query_errors.get_or_create(&labels).inc();
             }
             slot.take(read, Instant::now());
-        });
+        };
+        tokio::spawn(work.in_current_span());
     }
 }
 

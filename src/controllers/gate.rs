@@ -365,7 +365,7 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
     if write(context, policy, &status).await? == Written::Overtaken {
         return Ok(true);
     }
-    tracing::info!(policy = %policy.name_any(), namespace = %policy.namespace().unwrap_or_default(), %message, "release");
+    tracing::info!(%message, "release");
     let told = EventNote {
         warning: meant.is_empty(),
         reason: if meant.is_empty() {

@@ -160,7 +160,7 @@ fn test(status: &mut RollbackCheckpointStatus, tested: &Tested) {
     }
 }
 
-/// Records that the rollback path to a checkpoint was tested, for whoever has no reconcile of it at hand: a
+/// Records that the rollback path to a checkpoint was tested, for a caller that has no reconcile of it at hand: a
 /// drill. Taking the same test down twice is taking it down once, and one that is gone has nothing to take it down in;
 /// `Overtaken` when somebody wrote in between: then it is tried again.
 pub(crate) async fn record_test(

@@ -43,7 +43,11 @@ const REQUEUE_DURING_DRILL: Duration = Duration::from_secs(2);
 /// The end of another policy comes by no watch of this one.
 const REQUEUE_CONFLICT: Duration = Duration::from_secs(5);
 
-/// One reconcile; a panic in it becomes an error of this policy alone.
+/// One reconcile; a panic in it becomes an error of this policy alone. Its span names the policy in every line of the log.
+#[tracing::instrument(skip_all, fields(
+    namespace = object.meta().namespace.as_deref().unwrap_or_default(),
+    policy = object.meta().name.as_deref().unwrap_or_default(),
+))]
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.meters.reconciles.inc();
     let next = catch_panic(Box::pin(step(&object, &context))).await;
@@ -398,7 +402,7 @@ async fn start(
     let effects = match design_effects(source, &subject, started, &excluded).await {
         Ok(effects) => effects,
         Err(error) => {
-            tracing::info!(policy = %policy.name_any(), %error, "no history: starting from the cautious design effect");
+            tracing::info!(%error, "no history: starting from the cautious design effect");
             DesignEffects::default()
         }
     };

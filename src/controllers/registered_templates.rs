@@ -1,6 +1,6 @@
 //! The pod templates that a release was seen healthy with, as `kubectl rollout undo` brings them back.
 //!
-//! A checkpoint's status names the ReplicaSets that it was certified in, with a hash of their templates: whoever may write
+//! A checkpoint's status names the ReplicaSets that it was certified in, with a hash of their templates: a user who may write
 //! ReplicaSets must not choose what the closed gate lets in.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_asks_while_a_read_is_under_way_gets_a_later_one() {
+    async fn who_asks_while_a_read_is_under_way_gets_a_later_one() {
         let (shared, reads, gate) = (Shared::default(), AtomicUsize::new(0), Semaphore::new(0));
         let first = shared.read("warnings", counted(&reads, &gate));
         let second = async {

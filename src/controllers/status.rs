@@ -384,7 +384,7 @@ async fn take(
             true
         }
         Err(error) => {
-            tracing::warn!(policy = %policy.name_any(), %error, "a snapshot of the report was not taken");
+            tracing::warn!(%error, "a snapshot of the report was not taken");
             false
         }
     }

@@ -39,7 +39,7 @@ pub async fn undecodable(
         condition["type"] == "Ready" && condition["reason"] == REASON && condition["message"] == message
     });
     if !is_told {
-        tracing::warn!(policy = %name, %namespace, %error, "a policy does not decode");
+        tracing::warn!(%error, "a policy does not decode");
         let generation = stored.metadata.generation;
         let condition = json!({
             "type": "Ready", "status": "False", "reason": REASON, "observedGeneration": generation,

@@ -10,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::{
     config::{Config, Verification},
@@ -156,7 +157,7 @@ impl ImageVerifier {
     fn look_at_images(&self, uid: String, images: Vec<ContainerImage>) {
         let (slots, lookers, places) = (self.slots.clone(), self.lookers.clone(), self.places.clone());
         let (schedule, meters) = (self.schedule, self.meters.clone());
-        tokio::spawn(async move {
+        let work = async move {
             // The semaphore is never closed.
             let _permit = lookers.acquire_owned().await;
             let look = places.images(&images).await;
@@ -166,13 +167,14 @@ impl ImageVerifier {
             if let Some(slot) = slots.get_mut(&uid).filter(|slot| slot.image.under_way) {
                 slot.image.take(look, schedule, Instant::now());
             }
-        });
+        };
+        tokio::spawn(work.in_current_span());
     }
 
     fn look_at_artifacts(&self, uid: String, artifacts: Vec<Artifact>, hashes: Hashes) {
         let (slots, lookers, places) = (self.slots.clone(), self.lookers.clone(), self.places.clone());
         let (schedule, meters) = (self.schedule, self.meters.clone());
-        tokio::spawn(async move {
+        let work = async move {
             let (look, hashes) = places.artifacts(&artifacts, hashes, schedule, &lookers).await;
             count(&meters, &look, "artifacts");
             let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,7 +182,8 @@ impl ImageVerifier {
                 slot.hashes = hashes;
                 slot.artifacts.take(look, schedule, Instant::now());
             }
-        });
+        };
+        tokio::spawn(work.in_current_span());
     }
 }
 

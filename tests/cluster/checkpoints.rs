@@ -1,4 +1,4 @@
-//! Which releases one can go back to, and that nothing else is gone back to.
+//! Which releases are rollback targets, and that nothing else is.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whoever must know is told, once, whatever is down or killed meanwhile; and nobody waits for a receiver.
+//! A receiver that must know is notified, once, whatever is down or killed meanwhile; and nobody waits for a receiver.
 
 pub mod capture;
 mod delivery;

@@ -108,7 +108,7 @@ async fn a_report_is_a_page_and_its_history_outlives_the_operator() {
         assert!(ask(address, "GET", path).starts_with("HTTP/1.1 404"), "{path}");
     }
     assert!(ask(address, "POST", "/reports").starts_with("HTTP/1.1 405"));
-    // The same records give the same bytes, whoever asks; a report that was written in between is asked for again.
+    // The same records give the same bytes to any user; a report that was written in between is asked for again.
     let same = (0..5).any(|_| ask(address, "GET", "/reports/page/ranker").ends_with(&printed(&scene)));
     assert!(same, "the plugin's page is the operator's");
 

@@ -103,10 +103,10 @@ async fn survives((fault, write): (Fault, Write)) {
     let (proxy, mut scene) = behind_a_proxy(&namespace).await;
     ship_healthy(&scene).await;
     let begin = Timestamp::now();
-    let befallen = fault.at_the_first(&proxy, move |asked| write.is_it(asked));
+    let occurred = fault.at_the_first(&proxy, move |asked| write.is_it(asked));
     ask(&scene, "wrong prices");
     fault
-        .passes(&mut scene, &case, &befallen, async |scene| is_taken(scene, write).await)
+        .passes(&mut scene, &case, &occurred, async |scene| is_taken(scene, write).await)
         .await;
     done_once(&scene, begin, &case).await;
 }

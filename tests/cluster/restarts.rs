@@ -20,7 +20,7 @@ use crate::{
     scene::{Scene, bad, good, policy, quick, space, state_of},
 };
 
-/// What befalls a write.
+/// Which fault meets a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operator is killed before the API server gets it.
@@ -34,14 +34,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// It befalls the first request that `is_it`; whether it has.
+    /// It meets the first request that `is_it`; whether it has.
     pub fn at_the_first(
         self,
         proxy: &Proxy,
         is_it: impl Fn(&Asked) -> bool + Send + Sync + 'static,
     ) -> Arc<AtomicBool> {
-        let befallen = Arc::new(AtomicBool::new(false));
-        let mark = befallen.clone();
+        let occurred = Arc::new(AtomicBool::new(false));
+        let mark = occurred.clone();
         proxy.rule(move |asked| {
             if !is_it(asked) || mark.swap(true, Ordering::SeqCst) {
                 return Act::Forward;
@@ -52,23 +52,23 @@ impl Fault {
                 Self::DeliveredTwice => Act::Twice,
             }
         });
-        befallen
+        occurred
     }
 
-    /// Waits until it befell, and for a write that is to be taken until it is; then kills the operator where that is the
+    /// Waits until it occurred, and for a write that is to be taken until it is; then kills the operator where that is the
     /// fault, and starts it again.
     pub async fn passes(
         self,
         scene: &mut Scene,
         case: &str,
-        befallen: &AtomicBool,
+        occurred: &AtomicBool,
         taken: impl AsyncFn(&Scene) -> bool,
     ) {
-        let befell = || async { Ok(befallen.load(Ordering::SeqCst)) };
+        let occurred = || async { Ok(occurred.load(Ordering::SeqCst)) };
         let what = format!("the fault: {case}");
         let poll = scene
             .space
-            .poll(&what, Duration::from_secs(120), befell, |befell| *befell);
+            .poll(&what, Duration::from_secs(120), occurred, |occurred| *occurred);
         poll.await
             .unwrap_or_else(|error| panic!("{error}\n{}", scene.operator.log_tail()));
         if self == Self::KilledAfter {

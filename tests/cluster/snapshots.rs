@@ -41,8 +41,8 @@ fn is_told(incident: &QualityIncident) -> bool {
 
 async fn survives(fault: Fault) {
     let (proxy, mut scene) = behind_a_proxy(&format!("snapshot-{fault:?}").to_lowercase()).await;
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
+    let occurred = Arc::new(AtomicBool::new(false));
+    let mark = occurred.clone();
     proxy.rule(move |asked| {
         let is_it = asked.method == Method::POST && asked.path.contains("/qualityreportsnapshots");
         if !is_it || mark.swap(true, Ordering::SeqCst) {
@@ -61,7 +61,7 @@ async fn survives(fault: Fault) {
         .poll(
             "the fault",
             Duration::from_secs(60),
-            || async { Ok(befallen.load(Ordering::SeqCst)) },
+            || async { Ok(occurred.load(Ordering::SeqCst)) },
             |done| *done,
         )
         .await

@@ -1,5 +1,5 @@
 //! Checkpoints are verified in a real registry and a real object store, on a schedule and once more right before a
-//! rollback; what is gone is not gone back to, and what cannot be asked takes nothing back.
+//! rollback; what is gone is no rollback target, and what cannot be asked takes nothing back.
 
 use std::time::Duration;
 
@@ -256,7 +256,7 @@ async fn a_registry_that_answers_nonsense_takes_nothing_back() {
 async fn an_image_that_vanished_since_the_last_look_stops_the_rollback_before_its_write() {
     let seldom = json!({"intervalSeconds": 3_600, "retrySeconds": 3_600});
     let (shop, older) = guarded("vanished", &seldom).await;
-    // The release before it may be gone back to as well: it is not taken in silence.
+    // The release before it is a valid rollback target as well: it is not taken in silence.
     let newer = shop
         .registry
         .push("ranker", "v2", &[b"the base", b"a newer model"])

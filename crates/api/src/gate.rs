@@ -20,7 +20,7 @@ pub enum GateMode {
     /// It is denied.
     #[default]
     Enforce,
-    /// It is let in, with a warning to whoever makes it.
+    /// It is let in, with a warning to its author.
     Warn,
     /// Nothing is said.
     Off,

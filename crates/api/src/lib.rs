@@ -62,7 +62,7 @@ pub const REQUEST_ANNOTATION: &str = "quality-officer.dev/rollback-request";
 pub const DRILL_ANNOTATION: &str = "quality-officer.dev/drill";
 /// On a shadow and its pods, and on nothing else: the drill that made it.
 pub const DRILL_LABEL: &str = "quality-officer.dev/drill";
-/// On a shadow: what it is, for whoever finds it.
+/// On a shadow: what it is, for a person who finds it.
 pub const SHADOW_ANNOTATION: &str = "quality-officer.dev/shadow-of";
 /// Label on a namespace: only where it is `staging` is a drill in place not refused.
 pub const ENVIRONMENT_LABEL: &str = "quality-officer.dev/environment";

@@ -13,7 +13,7 @@ pub struct Notify {
     /// The receiver's name in the operator's configuration.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub receiver: String,
-    /// What it is told of; everything when not said. Whoever was told of a matter is also told of its end.
+    /// What it is told of; everything when not said. A receiver that was notified of a matter is also notified of its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 6), extend("x-kubernetes-list-type" = "set"))]
     pub on: Option<Vec<NotificationKind>>,

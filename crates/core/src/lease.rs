@@ -72,7 +72,7 @@ pub enum Step {
 }
 
 /// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by; `exists` says
-/// whether the lease that was seen is still there. One that was deleted binds whoever saw it until it has run out: its holder
+/// whether the lease that was seen is still there. One that was deleted binds every replica that saw it until it has run out: its holder
 /// writes on until it looks again.
 pub fn evaluate(seen: Option<&LeaseObservation>, exists: bool, identity: &str, now: u64) -> Step {
     let Some(LeaseObservation { record, since }) = seen else {

@@ -1,5 +1,5 @@
 //! What somebody is to be told: a function of incidents, drills and the rollback path, minus what is on record as told. Pure,
-//! so that nothing needs a queue: whoever is restarted works out the same again.
+//! so that nothing needs a queue: an operator that restarts works out the same again.
 //!
 //! A matter (an incident, a failed drill, a rollback path at risk) is told at most once a receiver and kind. Once it is over,
 //! one message ends it: for those who were told of it, and for those who should have been and were not reached.
@@ -24,7 +24,7 @@ pub enum Kind {
     AtRisk,
     /// A recovery drill failed.
     DrillFailed,
-    /// It is over. Whoever was told of a matter is told of its end, whatever their list says.
+    /// It is over. A receiver that was notified of a matter is notified of its end, whatever their list says.
     Recovered,
 }
 

@@ -133,7 +133,7 @@ impl Source {
         self.settings.settle()
     }
 
-    /// The counters of all pods at the instant `at`. Whoever asks first sends the queries; everybody else
+    /// The counters of all pods at the instant `at`. The first caller sends the queries; everybody else
     /// gets the same answer.
     pub async fn table(&self, metrics: &Arc<MetricSet>, at: i64) -> Arc<Table> {
         let cell = {

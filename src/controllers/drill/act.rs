@@ -113,7 +113,7 @@ impl DrillApplier<'_> {
             })
             .await?;
         if taken {
-            tracing::info!(drill = %self.drill.name_any(), namespace = %self.namespace(), state = to.name(), message, "drill");
+            tracing::info!(state = to.name(), message, "drill");
         }
         Ok(true)
     }
@@ -186,7 +186,7 @@ impl DrillApplier<'_> {
         match call(self.deployments().create(&post(), &shadow)).await {
             Ok(_) => {
                 self.context.meters.wrote("Deployment");
-                tracing::info!(drill = %self.drill.name_any(), shadow = %shadow.name_any(), "shadow made");
+                tracing::info!(shadow = %shadow.name_any(), "shadow made");
                 Ok(true)
             }
             Err(error) if error.is_conflict() => {
@@ -229,7 +229,7 @@ impl DrillApplier<'_> {
             return Ok(true);
         }
         let mark = Mark::new(self.drill, self.now.as_second());
-        // Worked out anew and not taken from the status: whoever may write that must not choose an image by it.
+        // Worked out anew and not taken from the status: a user who may write that must not choose an image by it.
         let uid = self.drill.uid().unwrap_or_default();
         let images = fault_images(&uid, &intent.images, &intent.checkpoint).into_iter();
         let images = images.map(|image| (image.container, image.image)).collect();
@@ -241,7 +241,7 @@ impl DrillApplier<'_> {
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(true),
             Err(error) => Err(error),
             Ok(()) => {
-                tracing::warn!(drill = %self.drill.name_any(), deployment = %current.name_any(), "fault begins");
+                tracing::warn!(deployment = %current.name_any(), "fault begins");
                 Ok(true)
             }
         }
@@ -334,7 +334,7 @@ impl DrillApplier<'_> {
             }
             Err(NotRolledBack::Call(error)) if !error.is_conflict() && !error.is_not_found() => Err(error),
             Err(reason) => {
-                tracing::info!(drill = %self.drill.name_any(), %reason, "the rollback was not carried out: looking again");
+                tracing::info!(%reason, "the rollback was not carried out: looking again");
                 Ok(false)
             }
         }
@@ -432,8 +432,7 @@ impl DrillApplier<'_> {
             return Ok(true);
         }
         self.context.meters.drilled(outcome.result, self.drill.spec.mode);
-        tracing::info!(drill = %self.drill.name_any(), namespace = %self.namespace(),
-            result = outcome.result.name(), reason = %outcome.reason, message = %outcome.message, "drill finished");
+        tracing::info!(result = outcome.result.name(), reason = %outcome.reason, message = %outcome.message, "drill finished");
         if let Some(policy) = &self.gathered.policy {
             let told = EventNote {
                 warning: outcome.result == DrillResult::Failed,

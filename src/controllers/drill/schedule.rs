@@ -163,7 +163,7 @@ async fn make(context: &Context, policy: &QualityPolicy, settings: &DrillSchedul
     match call(api.create(&post(), &drill)).await {
         Ok(_) => {
             context.meters.wrote("RecoveryDrill");
-            tracing::info!(policy = %policy.name_any(), drill = %drill.name_any(), "drill scheduled");
+            tracing::info!(drill = %drill.name_any(), "drill scheduled");
             Ok(())
         }
         // Made before a restart: that is success.

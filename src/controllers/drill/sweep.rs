@@ -2,7 +2,7 @@
 //! a shadow that came to be after its drill had ended, by a request that was long under way.
 //!
 //! A Deployment is put right only by a drill's *status*, which the operator alone writes, and only where a policy guards
-//! it. Whoever may write a Deployment's status may write its annotations: a mark whose drill is not known is reported
+//! it. A user who may write a Deployment's status may write its annotations: a mark whose drill is not known is reported
 //! and obeyed in nothing. A deleted drill's shadow goes by its owner reference, also when the operator never runs again.
 
 use std::{

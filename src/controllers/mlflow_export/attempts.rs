@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::Instrument;
+
 /// The first pause after a failure; it doubles.
 const MIN_PAUSE: Duration = Duration::from_secs(10);
 /// And grows no longer than this.
@@ -44,7 +46,7 @@ impl LogBacks {
         if !attempt.running && now >= attempt.due && !matches!(attempt.outcome, Some(Ok(()))) {
             attempt.running = true;
             let (work, attempts, uid) = (start(), self.0.clone(), uid.to_owned());
-            tokio::spawn(async move {
+            let record = async move {
                 let outcome = work.await;
                 let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(attempt) = attempts.get_mut(&uid) {
@@ -53,7 +55,8 @@ impl LogBacks {
                     attempt.due = Instant::now() + attempt.pause;
                     attempt.pause = (attempt.pause * 2).min(MAX_PAUSE);
                 }
-            });
+            };
+            tokio::spawn(record.in_current_span());
         }
         attempt.outcome.clone()
     }

@@ -80,7 +80,7 @@ pub struct Endpoints {
     pub kwok_node: Option<String>,
     /// The shared Prometheus's URL. It takes remote writes at `/api/v1/write`, up to 12 h old.
     pub prometheus: String,
-    /// Whoever runs pods writes `*.json` here, in Prometheus's `file_sd` format, for the shared Prometheus to scrape.
+    /// What runs pods writes `*.json` here, in Prometheus's `file_sd` format, for the shared Prometheus to scrape.
     pub prometheus_targets: PathBuf,
     /// The program, to start another one ([`crate::prometheus::Prometheus::start`]).
     pub prometheus_program: PathBuf,

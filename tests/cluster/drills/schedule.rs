@@ -107,8 +107,8 @@ async fn a_schedule_that_never_fires_or_an_unknown_zone_is_told_and_nothing_else
 async fn a_scheduled_drill_is_made_once_though_the_operator_was_killed_right_after() {
     let (proxy, mut scene) = behind_a_proxy("drill-made-once").await;
     let begin = jiff::Timestamp::now();
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
+    let occurred = Arc::new(AtomicBool::new(false));
+    let mark = occurred.clone();
     proxy.rule(move |asked| {
         let path = asked.path.split('?').next().unwrap_or_default();
         if asked.method == Method::POST && path.ends_with("/recoverydrills") && !mark.swap(true, Ordering::SeqCst) {

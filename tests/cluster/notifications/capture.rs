@@ -184,7 +184,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Reply::Status(status) => status,
         Reply::Later(_) => StatusCode::TOO_MANY_REQUESTS,
         Reply::Elsewhere(_) => StatusCode::FOUND,
-        // Whoever gave up before does not know.
+        // A receiver that gave up before does not know.
         Reply::Slow(_) => StatusCode::REQUEST_TIMEOUT,
     };
     shared.sent.lock().unwrap().push(Sent {

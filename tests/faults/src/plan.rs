@@ -32,7 +32,7 @@ pub const PLANTED: &str = "planted-7e1f";
 /// What became of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Whether the fault befell.
+    /// Whether the fault occurred.
     pub reached: bool,
     /// From the end of the fault to the last write before the silence.
     pub converged: Option<Duration>,
@@ -47,7 +47,7 @@ pub type Run = Box<dyn FnOnce(Arc<Endpoints>, String) -> BoxFuture<'static, Resu
 pub struct Plan {
     /// Which part of the harness it belongs to.
     pub suite: &'static str,
-    /// What befalls what.
+    /// Which fault, where.
     pub name: String,
     /// How many plans it counts for: some put many answers into one run.
     pub counts: usize,
@@ -165,7 +165,7 @@ const WEATHER: [&str; 4] = [
 ];
 const MAX_WEATHER: usize = 20;
 
-fn is_weather(call: &Call) -> bool {
+fn is_verdict_noise(call: &Call) -> bool {
     Label::call(call).is_some_and(|label| WEATHER.contains(&label.to_string().as_str()))
 }
 
@@ -178,7 +178,7 @@ fn changes(call: &Call) -> bool {
 
 /// The time of the last write that changed something, and how many verdicts that come and go were written after it.
 fn last_write(calls: &[Call], since: Instant) -> (Instant, usize) {
-    let last = calls.iter().filter(|call| changes(call) && !is_weather(call));
+    let last = calls.iter().filter(|call| changes(call) && !is_verdict_noise(call));
     let last = last.map(|call| call.at).max().map_or(since, |last| last.max(since));
     let after = calls.iter().filter(|call| call.at > last && changes(call));
     (last, after.count())

@@ -117,7 +117,7 @@ impl Choice {
         plans
     }
 
-    /// The plans that befall the servers and so every world: they run alone, before the others.
+    /// The plans whose faults are in the servers, and so meet every world: they run alone, before the others.
     pub fn alone(&self, servers: &Arc<Mutex<Servers>>, oracles: &[Arc<Oracle>]) -> Vec<Plan> {
         match rollback(oracles) {
             Some(rollback) if self.wants("servers") && !self.short => servers::plans(servers, rollback),

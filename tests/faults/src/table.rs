@@ -14,7 +14,7 @@ pub fn line(ran: &Ran) -> String {
         Ok(outcome) => {
             let word = match (outcome.broken.is_empty(), outcome.reached) {
                 (true, true) => "held",
-                (true, false) => "held, the fault did not befall",
+                (true, false) => "held, the fault did not occur",
                 (false, _) => "BROKEN",
             };
             text.push_str(word);
@@ -57,7 +57,7 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
             }
         }
     }
-    let mut text = "part            plans  befallen  held  not run  broken promises  slowest convergence\n".to_owned();
+    let mut text = "part            plans  occurred  held  not run  broken promises  slowest convergence\n".to_owned();
     for (name, row) in rows {
         let name = if name == "~all" { "all" } else { name };
         let _ = writeln!(
@@ -75,7 +75,7 @@ pub fn summary(all: &[Ran], took: Duration) -> String {
     text
 }
 
-/// Whether every plan ran, its fault befell, and nothing was broken.
+/// Whether every plan ran, its fault occurred, and nothing was broken.
 pub fn is_whole(all: &[Ran]) -> bool {
     let held = |outcome: &Outcome| outcome.reached && outcome.broken.is_empty();
     all.iter().all(|ran| ran.outcome.as_ref().is_ok_and(held))

@@ -45,7 +45,7 @@ pub fn policy(changes: &Value) -> Value {
     json!({"apiVersion": "quality-officer.dev/v1alpha1", "kind": "QualityPolicy", "metadata": {"name": "ranker"}, "spec": spec})
 }
 
-/// A period of reviews whose next one is far from now, unix seconds: a review is written whatever befalls, and no fault-free run
+/// A period of reviews whose next one is far from now, unix seconds: a review is written whatever happens, and no fault-free run
 /// had it.
 fn review(now: i64) -> String {
     let rest = |hours: &i64| hours * 3_600 - now.rem_euclid(hours * 3_600);

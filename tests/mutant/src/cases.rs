@@ -192,7 +192,7 @@ fn numbers(schema: &Value, case: &mut dyn FnMut(Class, Option<Value>)) {
     }
 }
 
-/// Names, labels and annotations that make no sense; an object's own name is left to whoever creates it.
+/// Names, labels and annotations that make no sense; an object's own name is left to its creator.
 pub fn of_metadata(note: &mut dyn FnMut(Case)) {
     let mut case = |path: &[&str], value: Value| {
         note(Case {

@@ -83,7 +83,7 @@ pub enum Act {
     Between(Option<Hook>, Option<Hook>),
 }
 
-/// What befalls the streams of changes.
+/// Which fault meets the streams of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watches {
     /// Nothing: they flow.
@@ -198,7 +198,7 @@ impl Proxy {
         self.watches(Watches::Flow);
     }
 
-    /// From now on this befalls the streams of changes, those that are open too.
+    /// From now on this meets the streams of changes, those that are open too.
     pub fn watches(&self, watches: Watches) {
         self.shared.watches.send_replace(watches);
     }

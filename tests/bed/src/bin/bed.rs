@@ -124,7 +124,7 @@ fn act(action: Action, interrupt: &Interrupt) -> Result<u8, Box<dyn Error>> {
         }
         Action::Up(set_up) => {
             let mut bed = start(set_up, interrupt)?;
-            // Whoever reads this may have seen enough (`| head`): no reason to end.
+            // The reader may have seen enough (`| head`): no reason to end.
             let _ = writeln!(std::io::stdout(), "{}", describe(bed.endpoints()));
             let outcome = run::wait_for_interrupt(&mut bed, interrupt);
             let stopped = bed.stop();

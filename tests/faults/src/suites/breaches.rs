@@ -79,7 +79,7 @@ async fn survived(
         let begin = Instant::now();
         // The faults come while the breaches are judged and rolled back.
         while begin.elapsed() < Duration::from_secs(25) {
-            befall(&mut fleet, &random).await?;
+            inject(&mut fleet, &random).await?;
         }
         fleet.replica.api.behave();
         fleet.replica.metrics.behave();
@@ -173,7 +173,7 @@ fn misbehaving(random: &Arc<Mutex<Xoshiro256PlusPlus>>) -> impl Fn(&Asked) -> Ac
 }
 
 /// One fault of the whole operator, and some time.
-async fn befall(fleet: &mut Fleet, random: &Arc<Mutex<Xoshiro256PlusPlus>>) -> Result<(), StageError> {
+async fn inject(fleet: &mut Fleet, random: &Arc<Mutex<Xoshiro256PlusPlus>>) -> Result<(), StageError> {
     let (fault, pause) = {
         let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
         (

@@ -27,7 +27,7 @@ use crate::{
     world::{Setup, World, bad},
 };
 
-/// What befalls the one that leads, or its lease, as the incident is recorded.
+/// Which fault meets the leader, or its lease, as the incident is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
     /// The leader reaches the API server no more, for longer than its lease lasts.
@@ -220,7 +220,7 @@ async fn survives(endpoints: &Endpoints, namespace: &str, oracle: &Oracle, blow:
             lease(&world, &["patch", "--type", "merge", "-p", &patch.to_string()])?;
         }
         Blow::Deleted => {
-            // Now the other one sees it first, now whoever happens to.
+            // Now the other one sees it first, now another one.
             for (sees_late, pass) in [(true, 5_000), (false, 2_500), (true, 5_000), (false, 2_500)] {
                 api.behave();
                 if sees_late {

@@ -1,4 +1,4 @@
-//! What befalls at a moment of a rollback, while the operator waits for an answer: changes by people, by what the operator
+//! What happens at a moment of a rollback, while the operator waits for an answer: changes by people, by what the operator
 //! asks right then.
 
 use std::{
@@ -77,20 +77,20 @@ impl Moment {
     }
 }
 
-type Befell = Arc<Mutex<Option<Result<(), String>>>>;
+type Occurred = Arc<Mutex<Option<Result<(), String>>>>;
 
-/// Whether what was asked for befell.
-pub struct Befallen {
-    befell: Befell,
+/// Whether what was asked for occurred.
+pub struct Injection {
+    occurred: Occurred,
 }
 
-impl Befallen {
-    /// Waits for it; false when it did not befall.
+impl Injection {
+    /// Waits for it; false when it did not occur.
     pub async fn within(&self, time: Duration) -> Result<bool, StageError> {
         let begin = Instant::now();
         while begin.elapsed() < time {
-            let befell = self.befell.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            match befell {
+            let occurred = self.occurred.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match occurred {
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
                 Some(Ok(())) => return Ok(true),
                 Some(Err(error)) => return Err(StageError::Unexpected(error)),
@@ -108,9 +108,9 @@ impl World {
         moment: Moment,
         watches: Watches,
         change: impl Fn() -> BoxFuture<'static, Result<(), StageError>> + Send + Sync + 'static,
-    ) -> Befallen {
-        let befell = Befell::default();
-        let (mark, api) = (befell.clone(), Arc::downgrade(&self.first().api));
+    ) -> Injection {
+        let occurred = Occurred::default();
+        let (mark, api) = (occurred.clone(), Arc::downgrade(&self.first().api));
         let change = Arc::new(change);
         let hook: Hook = Arc::new(move || {
             let (mark, api, change) = (mark.clone(), api.clone(), change.clone());
@@ -131,7 +131,7 @@ impl World {
                 Act::Forward
             }
         });
-        Befallen { befell }
+        Injection { occurred }
     }
 
     /// A bad release is shipped. Where the moment is that of the PATCH, it is bad once it is rolled out: what the Deployment's

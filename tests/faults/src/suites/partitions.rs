@@ -104,10 +104,10 @@ async fn survives(
     lasts: Duration,
 ) -> Result<Outcome, StageError> {
     let mut world = World::guarded(endpoints, namespace, Setup::default()).await?;
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
+    let occurred = Arc::new(AtomicBool::new(false));
+    let mark = occurred.clone();
     let (api, metrics) = (world.first().api.clone(), world.first().metrics.clone());
-    let (streams, away) = (api.clone(), befallen.clone());
+    let (streams, away) = (api.clone(), occurred.clone());
     if matches!(cut, Cut::Metrics | Cut::Both) {
         metrics.rule(move |_| {
             if away.load(Ordering::SeqCst) {
@@ -135,7 +135,7 @@ async fn survives(
         }
     });
     world.ship(&bad()).await?;
-    let begun = befallen.clone();
+    let begun = occurred.clone();
     let reached = world
         .until(Duration::from_secs(90), |_| begun.load(Ordering::SeqCst))
         .await?;

@@ -203,12 +203,12 @@ async fn obstructed(
         } else {
             Watches::Flow
         };
-        let befallen = world.at(moment, watches, move || {
+        let occurred = world.at(moment, watches, move || {
             let space = space.clone();
             async move { obstacle.put(&space).await }.boxed()
         });
         world.breach_for(moment).await?;
-        befallen.within(Duration::from_secs(90)).await?
+        occurred.within(Duration::from_secs(90)).await?
     } else {
         obstacle.put(&space).await?;
         // A Deployment that is paused has no new release.
@@ -334,12 +334,12 @@ async fn ended(
 ) -> Result<Outcome, StageError> {
     let mut world = World::guarded(endpoints, namespace, Setup::default()).await?;
     let space = world.space.clone();
-    let befallen = world.at(moment, Watches::Flow, move || {
+    let occurred = world.at(moment, Watches::Flow, move || {
         let space = space.clone();
         async move { ending.make(&space).await }.boxed()
     });
     world.breach_for(moment).await?;
-    let reached = befallen.within(Duration::from_secs(90)).await?;
+    let reached = occurred.within(Duration::from_secs(90)).await?;
     let mut broken = Vec::new();
     if reached && ending == Ending::Terminating {
         let told = |policy: &QualityPolicy| {

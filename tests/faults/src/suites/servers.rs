@@ -1,5 +1,5 @@
 //! The API server and etcd are killed in the middle of a rollback and started again, and the operator's rights are taken away
-//! and given back. All worlds of the bed feel it, so nothing else may run; one outage befalls three worlds, each at another
+//! and given back. All worlds of the bed feel it, so nothing else may run; one outage meets three worlds, each at another
 //! step of its rollback, and each has its own verdict.
 
 use std::{
@@ -44,7 +44,7 @@ const STEPS: [&str; 3] = [
 const API_SERVER: &str = "kube-apiserver";
 const ETCD: &str = "etcd";
 
-/// What befalls the control plane.
+/// Which fault meets the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outage {
     /// The API server is killed before the write of each step reaches it.

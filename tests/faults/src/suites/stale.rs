@@ -236,12 +236,12 @@ async fn changed(
 ) -> Result<Outcome, StageError> {
     let mut world = world(endpoints, namespace).await?;
     let space = world.space.clone();
-    let befallen = world.at(moment, Watches::HalfOpen, move || {
+    let occurred = world.at(moment, Watches::HalfOpen, move || {
         let space = space.clone();
         async move { change.make(&space).await }.boxed()
     });
     world.breach_for(moment).await?;
-    let reached = befallen.within(Duration::from_secs(90)).await?;
+    let reached = occurred.within(Duration::from_secs(90)).await?;
     tokio::time::sleep(HIDDEN).await;
     world.first().api.behave();
     let mut cleared = Instant::now();
@@ -256,9 +256,9 @@ async fn changed(
 /// The operator hears of its own incident when the breach is over.
 async fn healed(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageError> {
     let mut world = world(endpoints, namespace).await?;
-    let befallen = world.at(Moment::IncidentRecorded, Watches::HalfOpen, || async { Ok(()) }.boxed());
+    let occurred = world.at(Moment::IncidentRecorded, Watches::HalfOpen, || async { Ok(()) }.boxed());
     world.ship(&bad()).await?;
-    let reached = befallen.within(Duration::from_secs(90)).await?;
+    let reached = occurred.within(Duration::from_secs(90)).await?;
     world.service.behave(&bad(), Behaviour::HEALTHY);
     tokio::time::sleep(Duration::from_secs(40)).await;
     world.first().api.behave();
@@ -306,7 +306,7 @@ async fn unseen(endpoints: &Endpoints, namespace: &str, way: Way) -> Result<Outc
 async fn edited(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, StageError> {
     let mut world = world(endpoints, namespace).await?;
     let space = world.space.clone();
-    let befallen = world.at(Moment::BeforeReads, Watches::HalfOpen, move || {
+    let occurred = world.at(Moment::BeforeReads, Watches::HalfOpen, move || {
         let space = space.clone();
         async move {
             let images = json!([{"container": "server", "image": third()}]);
@@ -323,7 +323,7 @@ async fn edited(endpoints: &Endpoints, namespace: &str) -> Result<Outcome, Stage
         .boxed()
     });
     world.ship(&bad()).await?;
-    let reached = befallen.within(Duration::from_secs(90)).await?;
+    let reached = occurred.within(Duration::from_secs(90)).await?;
     tokio::time::sleep(HIDDEN).await;
     world.first().api.behave();
     let end = json!({

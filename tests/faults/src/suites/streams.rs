@@ -26,7 +26,7 @@ use crate::{
 /// How long it lasts.
 const LASTS: Duration = Duration::from_secs(10);
 
-/// What befalls the streams.
+/// Which fault meets the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// They stay open and tell nothing.

@@ -165,7 +165,7 @@ impl Oracle {
     }
 }
 
-/// What befalls a write.
+/// Which fault meets a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operator is killed before the API server gets it.
@@ -227,8 +227,8 @@ async fn survives(
     fault: Fault,
 ) -> Result<Outcome, StageError> {
     let mut world = oracle.scenario.world(endpoints, namespace, Setup::default()).await?;
-    let befallen = Arc::new(AtomicBool::new(false));
-    let mark = befallen.clone();
+    let occurred = Arc::new(AtomicBool::new(false));
+    let mark = occurred.clone();
     let wanted = label.clone();
     world.first().api.rule(move |asked| {
         if Label::asked(asked).as_ref() != Some(&wanted) || mark.swap(true, Ordering::SeqCst) {
@@ -252,7 +252,7 @@ async fn survives(
             .any(|call| Label::call(call).as_ref() == Some(&label) && is_taken(call))
     };
     let begin = Instant::now();
-    while !befallen.load(Ordering::SeqCst) || fault != Fault::KilledBefore && !taken(&world) {
+    while !occurred.load(Ordering::SeqCst) || fault != Fault::KilledBefore && !taken(&world) {
         if begin.elapsed() > Duration::from_secs(90) {
             let outcome = world.judged(Instant::now(), Some(&oracle.end)).await?;
             return Ok(Outcome {

@@ -36,7 +36,7 @@ fn encoded(encoding: &'static str, body: Vec<u8>) -> Act {
     Act::Answer(response)
 }
 
-/// What befalls connections.
+/// Which fault meets connections.
 pub fn connections() -> Vec<Case> {
     let silent = provider("did not answer");
     let late = provider("did not answer in time");

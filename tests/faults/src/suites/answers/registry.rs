@@ -1,4 +1,4 @@
-//! Bad answers of an OCI registry: what was verified stays so with its age, what is truly broken is not gone back to, and
+//! Bad answers of an OCI registry: what was verified stays so with its age, what is truly broken is no rollback target, and
 //! no answer alone rolls anything back.
 
 mod answers;

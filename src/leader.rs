@@ -7,7 +7,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,6 +21,7 @@ use kube::{
     client::{Body, ClientBuilder},
     core::ObjectMeta,
 };
+use parking_lot::Mutex;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer, timeout::TimeoutLayer};
@@ -93,7 +94,7 @@ impl Leadership {
     /// Whether it leads at this moment.
     pub fn holds(&self) -> bool {
         let Some(terms) = self.0.elected else { return true };
-        let renewed = *self.0.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = *self.0.renewed.lock();
         renewed.is_some_and(|at| at.elapsed() < Duration::from_millis(terms.renew_within))
     }
 
@@ -105,13 +106,13 @@ impl Leadership {
     }
 
     fn renewed(&self, at: Moment) {
-        *self.0.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        *self.0.renewed.lock() = Some(at);
         // Set once; later renewals change nothing.
         let _ = self.0.begun.set(());
     }
 
     fn given_up(&self) {
-        *self.0.renewed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.renewed.lock() = None;
     }
 }
 

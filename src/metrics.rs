@@ -4,9 +4,10 @@ mod policies;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -83,22 +84,16 @@ pub struct Looked(Arc<Mutex<HashMap<String, i64>>>);
 impl Looked {
     /// That of one policy, unix seconds.
     pub fn of(&self, uid: &str) -> Option<i64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied()
+        self.0.lock().get(uid).copied()
     }
 
     fn set(&self, uid: &str, at: i64) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned(), at);
+        self.0.lock().insert(uid.to_owned(), at);
     }
 
     /// Forgets policies that are gone.
     pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|uid, _| known(uid));
+        self.0.lock().retain(|uid, _| known(uid));
     }
 }
 

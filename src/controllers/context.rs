@@ -1,12 +1,6 @@
 //! What every reconcile shares: the client, the watch caches, the metrics sources and the analyses.
 
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
@@ -17,6 +11,7 @@ use kube::{
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::reflector::Store,
 };
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -188,20 +183,12 @@ impl Context {
 
     /// The analysis of the policy with this UID.
     pub fn judged(&self, uid: &str) -> Arc<tokio::sync::Mutex<Option<ReleaseAnalysis>>> {
-        self.judged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(uid.to_owned())
-            .or_default()
-            .clone()
+        self.judged.lock().entry(uid.to_owned()).or_default().clone()
     }
 
     /// Forgets what belongs to policies that are gone.
     pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
-        self.judged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|uid, _| known(uid));
+        self.judged.lock().retain(|uid, _| known(uid));
         self.evidence.forget_all_but(known);
         self.notify.forget_all_but(known);
         self.verification.forget_idle();

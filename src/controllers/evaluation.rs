@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -100,7 +101,7 @@ impl EvaluationLoader {
 
     /// What is known now about the evidence of the policy with this UID; starts to read it when that is due.
     pub fn ask(&self, uid: &str, question: Question) -> EvaluationState {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let now = Instant::now();
         let slot = slots
             .entry(uid.to_owned())
@@ -128,7 +129,7 @@ impl EvaluationLoader {
 
     /// Forgets the evidence of policies that are gone.
     pub fn forget_all_but(&self, known: &dyn Fn(&str) -> bool) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         slots.retain(|uid, _| known(uid));
     }
 
@@ -142,7 +143,7 @@ impl EvaluationLoader {
                 Ok(place) => answer(&place.open(), &question, &fingerprint).await,
                 Err(problem) => Err(problem),
             };
-            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = slots.lock();
             let Some(slot) = slots.get_mut(&uid).filter(|slot| slot.question == question) else {
                 return;
             };

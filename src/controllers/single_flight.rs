@@ -1,11 +1,8 @@
 //! A read that many ask for at the same time, made for all of them at once.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
 
 type Slot<T> = Arc<tokio::sync::Mutex<Option<Read<T>>>>;
 
@@ -32,13 +29,7 @@ impl<K: Eq + Hash, T: Clone> Shared<K, T> {
     /// of a time before the question, and however many ask at once, two reads serve them all.
     pub async fn read(&self, what: K, read: impl Future<Output = T>) -> T {
         let asked = Instant::now();
-        let slot = self
-            .reads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(what)
-            .or_default()
-            .clone();
+        let slot = self.reads.lock().entry(what).or_default().clone();
         let mut last = slot.lock().await;
         let shared = last
             .as_ref()
@@ -57,10 +48,7 @@ impl<K: Eq + Hash, T: Clone> Shared<K, T> {
         };
         drop(last);
         drop(slot);
-        self.reads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, slot| Arc::strong_count(slot) > 1);
+        self.reads.lock().retain(|_, slot| Arc::strong_count(slot) > 1);
         found
     }
 }
@@ -111,7 +99,7 @@ mod tests {
         let (shared, reads, gate) = (Shared::default(), AtomicUsize::new(0), Semaphore::new(3));
         for (number, what) in ["a", "b", "a"].into_iter().enumerate() {
             assert_eq!(shared.read(what, counted(&reads, &gate)).await, number + 1);
-            assert!(shared.reads.lock().unwrap().is_empty());
+            assert!(shared.reads.lock().is_empty());
         }
     }
 

@@ -3,12 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -115,7 +116,7 @@ impl ImageVerifier {
     /// What is known now of a checkpoint; starts to look when that is due.
     pub fn ask(&self, checkpoint: &RollbackCheckpoint) -> CheckpointChecks {
         let uid = checkpoint.uid().unwrap_or_default();
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let now = Instant::now();
         let slot = slots.entry(uid.clone()).or_insert_with(|| Slot::of(checkpoint, now));
         slot.asked = now;
@@ -139,7 +140,7 @@ impl ImageVerifier {
     pub async fn confirm(&self, uid: &str, images: &[ContainerImage]) -> (CheckResult, Option<i64>) {
         let looked = tokio::time::timeout(CONFIRM_DEADLINE, self.places.images(images)).await;
         let look = looked.unwrap_or_else(|_| unanswered(&images_in_words(images), &ImageError::TooSlow));
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let Some(slot) = slots.get_mut(uid) else {
             return (look, None);
         };
@@ -150,7 +151,7 @@ impl ImageVerifier {
 
     /// Forgets checkpoints that nobody asks about any more.
     pub fn forget_idle(&self) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         slots.retain(|_, slot| slot.asked.elapsed() < FORGOTTEN_AFTER);
     }
 
@@ -162,7 +163,7 @@ impl ImageVerifier {
             let _permit = lookers.acquire_owned().await;
             let look = places.images(&images).await;
             count(&meters, &look, "registry");
-            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = slots.lock();
             // What was looked up right before a rollback meanwhile is newer.
             if let Some(slot) = slots.get_mut(&uid).filter(|slot| slot.image.under_way) {
                 slot.image.take(look, schedule, Instant::now());
@@ -177,7 +178,7 @@ impl ImageVerifier {
         let work = async move {
             let (look, hashes) = places.artifacts(&artifacts, hashes, schedule, &lookers).await;
             count(&meters, &look, "artifacts");
-            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = slots.lock();
             if let Some(slot) = slots.get_mut(&uid) {
                 slot.hashes = hashes;
                 slot.artifacts.take(look, schedule, Instant::now());

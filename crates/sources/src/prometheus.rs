@@ -4,11 +4,12 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -137,7 +138,7 @@ impl Source {
     /// gets the same answer.
     pub async fn table(&self, metrics: &Arc<MetricSet>, at: i64) -> Arc<Table> {
         let cell = {
-            let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = self.tables.lock();
             let recent = tables.entry(metrics.clone()).or_default();
             let known = recent
                 .iter()
@@ -174,27 +175,19 @@ impl Source {
                     .ask("query", &parameters, move |row| {
                         let is_wanted = wanted.as_ref().is_none_or(|wanted| wanted.contains(&row.namespace));
                         if let (true, Some((_, value))) = (is_wanted, row.samples.last()) {
-                            into.lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .add(ask, number, row, *value);
+                            into.lock().add(ask, number, row, *value);
                         }
                     })
                     .await;
                 if let Err(error) = result {
                     (self.on_error)(&self.name, error.category());
                     let problem = format!("source {}: {error}", self.name);
-                    table
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .fail(ask, error.unknown(), &problem);
+                    table.lock().fail(ask, error.unknown(), &problem);
                 }
             }
         });
         join_all(reads).await;
-        let mut table = std::mem::replace(
-            &mut *table.lock().unwrap_or_else(PoisonError::into_inner),
-            Table::new(at, unit),
-        );
+        let mut table = std::mem::replace(&mut *table.lock(), Table::new(at, unit));
         table.finish(metrics.errors_when_absent());
         table
     }
@@ -231,7 +224,7 @@ impl Source {
             ];
             async move {
                 self.ask("query_range", &parameters, move |row| {
-                    let mut tables = into.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut tables = into.lock();
                     for (at, value) in &row.samples {
                         let index = ((at - start as f64) / step as f64).round();
                         if let Some(table) = tables.get_mut(index as usize) {
@@ -245,7 +238,7 @@ impl Source {
         for result in join_all(reads).await {
             result.inspect_err(|error| (self.on_error)(&self.name, error.category()))?;
         }
-        let mut tables = std::mem::take(&mut *tables.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tables = std::mem::take(&mut *tables.lock());
         for table in &mut tables {
             table.finish(metrics.errors_when_absent());
         }

@@ -7,12 +7,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::controllers::{
     context::{CallError, Context, call},
@@ -65,7 +66,7 @@ impl UnderWay {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (RecoveryDrill, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

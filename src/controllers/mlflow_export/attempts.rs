@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tracing::Instrument;
 
 /// The first pause after a failure; it doubles.
@@ -27,7 +28,7 @@ struct Attempt {
 impl LogBacks {
     /// What is on record in the object needs no memory here.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().remove(uid);
     }
 
     /// How the last attempt ended; starts one in the background when it is due.
@@ -35,7 +36,7 @@ impl LogBacks {
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = self.0.lock();
         let now = Instant::now();
         let attempt = attempts.entry(uid.to_owned()).or_insert_with(|| Attempt {
             outcome: None,
@@ -48,7 +49,7 @@ impl LogBacks {
             let (work, attempts, uid) = (start(), self.0.clone(), uid.to_owned());
             let record = async move {
                 let outcome = work.await;
-                let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut attempts = attempts.lock();
                 if let Some(attempt) = attempts.get_mut(&uid) {
                     attempt.running = false;
                     attempt.outcome = Some(outcome);

@@ -34,6 +34,7 @@ mod status;
 mod truncate;
 mod undecodable;
 mod verification;
+mod write_errors;
 
 pub use context::{Context, Stores};
 pub use run::run;

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, filter::FilterLayer, timeout::TimeoutLayer};
 
 use crate::client::post;
-use quality_core::lease::{LeaseObservation, Record, Step, Terms, evaluate};
+use quality_core::lease::{LeaseObservation, LeaseStep, Record, Terms, evaluate};
 
 /// The lease went to another replica, or could not be renewed in time.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +217,7 @@ impl Candidate {
                 outcome = attempt => outcome,
             };
             match outcome {
-                Ok(Ok(Step::StandBy)) => {
+                Ok(Ok(LeaseStep::StandBy)) => {
                     if led {
                         return End::Taken;
                     }
@@ -227,7 +227,7 @@ impl Candidate {
                         tracing::info!(lease = %self.name, %holder, "standing by");
                     }
                 }
-                Ok(Ok(Step::Create | Step::Take | Step::Renew)) => {
+                Ok(Ok(LeaseStep::Create | LeaseStep::Take | LeaseStep::Renew)) => {
                     if !led {
                         tracing::info!(lease = %self.name, identity = %self.identity, "leading");
                     }
@@ -273,7 +273,7 @@ impl Candidate {
     }
 
     /// One attempt: what was done, or that somebody else leads.
-    async fn attempt(&mut self) -> Result<Step, kube::Error> {
+    async fn attempt(&mut self) -> Result<LeaseStep, kube::Error> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.read = self.leases.get_opt(&self.name).await?;
         if let Some(lease) = &self.read {
@@ -281,10 +281,10 @@ impl Candidate {
         }
         let step = evaluate(self.seen.as_ref(), self.read.is_some(), &self.identity, now);
         let lease = match step {
-            Step::StandBy => return Ok(step),
-            Step::Create => self.leases.create(&post(), &self.written(step)).await,
+            LeaseStep::StandBy => return Ok(step),
+            LeaseStep::Create => self.leases.create(&post(), &self.written(step)).await,
             // The resourceVersion that was read goes with it: of two that take it one is refused.
-            Step::Take | Step::Renew => self.leases.replace(&self.name, &post(), &self.written(step)).await,
+            LeaseStep::Take | LeaseStep::Renew => self.leases.replace(&self.name, &post(), &self.written(step)).await,
         };
         match lease {
             Ok(_) => Ok(step),
@@ -308,7 +308,7 @@ impl Candidate {
     }
 
     /// The Lease with this candidate in it.
-    fn written(&self, step: Step) -> Lease {
+    fn written(&self, step: LeaseStep) -> Lease {
         let now = MicroTime(Timestamp::now());
         let mut lease = self.read.clone().unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
@@ -318,10 +318,10 @@ impl Candidate {
             spec: None,
         });
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
-        if step != Step::Renew {
+        if step != LeaseStep::Renew {
             spec.acquire_time = Some(now.clone());
             spec.lease_transitions = Some(match step {
-                Step::Create => 0,
+                LeaseStep::Create => 0,
                 _ => spec.lease_transitions.unwrap_or(0).saturating_add(1),
             });
         }
@@ -391,7 +391,7 @@ mod tests {
             spec.lease_duration_seconds = seconds;
             spec.renew_time = Timestamp::from_second(renewed).ok().map(MicroTime);
             let seen = LeaseObservation::again(None, record(&lease), 0);
-            proptest::prop_assert_eq!(evaluate(Some(&seen), true, "me", 300_000), Step::Take);
+            proptest::prop_assert_eq!(evaluate(Some(&seen), true, "me", 300_000), LeaseStep::Take);
         }
     }
 

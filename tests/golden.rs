@@ -9,7 +9,7 @@ use quality_api::{
     QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
 use quality_render::audit_files;
-use quality_render::checkpoint_registry;
+use quality_render::import_export;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ fn the_files_of_an_export() {
     is_golden("weekly_validation.log", &audit_files::weekly_validation(&drills));
     is_golden(
         "checkpoint_registry.yaml",
-        &checkpoint_registry::written(&objects("RollbackCheckpoint")).unwrap(),
+        &import_export::written(&objects("RollbackCheckpoint")).unwrap(),
     );
 }
 

@@ -308,6 +308,32 @@ fn a_circle_is_found_through_nested_imports_paths_in_code_and_a_third_file() {
 }
 
 #[test]
+fn no_public_type_of_a_crate_has_the_name_of_another() {
+    let mut sources: Vec<PathBuf> = ["stats", "core", "api", "sources", "render", "kubectl-quality"]
+        .map(|name| root().join("crates").join(name).join("src"))
+        .to_vec();
+    sources.push(root().join("src"));
+    let mut all = 0;
+    for source in sources {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (module, text) in modules(&source) {
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            for line in code.lines() {
+                let mut words = line.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_');
+                if words.next() == Some("pub") && matches!(words.next(), Some("struct" | "enum" | "trait" | "type")) {
+                    let name = words.next().unwrap_or_default().to_owned();
+                    places.entry(name).or_default().push(module.join("::"));
+                }
+            }
+        }
+        all += places.len();
+        places.retain(|_, places| places.len() > 1);
+        assert!(places.is_empty(), "{}: {places:#?}", source.display());
+    }
+    assert!(all > 300, "only {all} types were found");
+}
+
+#[test]
 fn no_text_or_name_is_of_a_private_language() {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {

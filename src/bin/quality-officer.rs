@@ -20,7 +20,7 @@ use quality_officer::{
     metrics::Meters,
     server,
 };
-use quality_render::checkpoint_registry;
+use quality_render::import_export;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -200,19 +200,16 @@ async fn checkpoints(arguments: &Checkpoints) -> Result<(), Box<dyn std::error::
     match arguments {
         Checkpoints::Export { namespace, target } => {
             let client = quality_officer::client::connect().await?;
-            print!(
-                "{}",
-                checkpoint_registry::export(client, namespace, target.as_deref()).await?
-            );
+            print!("{}", import_export::export(client, namespace, target.as_deref()).await?);
         }
         Checkpoints::Import {
             namespace,
             file,
             dry_run,
         } => {
-            let bytes = checkpoint_registry::read(file)?;
+            let bytes = import_export::read(file)?;
             let client = quality_officer::client::connect().await?;
-            let imported = checkpoint_registry::import(client, namespace, &bytes, *dry_run)
+            let imported = import_export::import(client, namespace, &bytes, *dry_run)
                 .await
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             print!("{}", imported.text(*dry_run));

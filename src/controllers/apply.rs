@@ -19,6 +19,7 @@ use quality_api::{
     FIXES_ANNOTATION, IncidentStep, QualityIncident, QualityIncidentStatus, QualityPolicy, ROLLBACK_ANNOTATION,
     Refusal, RolledBackTo,
     conditions::{self, Status},
+    view,
 };
 use quality_core::{
     format,
@@ -32,10 +33,6 @@ use quality_core::{
 const MAX_STEPS: usize = 32;
 /// Of the API server's words where it refuses a rollback.
 const MAX_REFUSAL_CHARACTERS: usize = 600;
-/// Internal errors (500) that the API server answers a rollback's write with are a refusal once there were so many of
-/// them, over so many seconds: one of a server that is about to be well calls nobody.
-const MIN_ERRORS: i64 = 4;
-const MIN_ERROR_SECONDS: i64 = 10;
 
 /// What is needed to carry a plan out.
 pub struct Applier<'a> {
@@ -212,15 +209,22 @@ impl Applier<'_> {
         error: CallError,
     ) -> Result<Changed, CallError> {
         if let Some(words) = error.denial() {
-            if error.refusal().is_none() && self.may_pass(incident).await? {
-                return Err(error);
+            let status = incident.status.as_ref();
+            let stands = status.is_some_and(|status| status.state == IncidentState::Refused);
+            let mut since = self.now.as_second();
+            if error.refusal().is_none() && !stands {
+                let uid = incident.uid().unwrap_or_default();
+                let Some(first) = self.context.write_errors.count(&uid, since) else {
+                    return Err(error);
+                };
+                since = first;
             }
             let message = format!(
                 "the API server refuses the rollback to checkpoint {}: {}; it is tried again each minute",
                 candidate.name,
                 format::plain(words, MAX_REFUSAL_CHARACTERS)
             );
-            return self.refused(incident, message).await;
+            return self.refused(incident, message, since).await;
         }
         let status = incident.status.as_ref();
         let escalated = status.is_some_and(|status| conditions::is_true(&status.conditions, "Escalated"));
@@ -232,36 +236,19 @@ impl Applier<'_> {
         Err(error)
     }
 
-    /// Whether an internal error of the API server, such as a webhook that does not answer, may still pass by itself, too
-    /// fresh to call a person for. Each one is counted.
-    async fn may_pass(&self, incident: &QualityIncident) -> Result<bool, CallError> {
-        let refusal = self.counted(incident);
-        let lasts = self.now.as_second() - refusal.since.0.as_second();
-        if lasts >= MIN_ERROR_SECONDS && refusal.attempts >= MIN_ERRORS {
-            return Ok(false);
-        }
+    /// The state `Refused` is entered once; that the same words came again is counted. `since` is in unix seconds.
+    async fn refused(&self, incident: &QualityIncident, message: String, since: i64) -> Result<Changed, CallError> {
+        let status = incident.status.clone().unwrap_or_default();
+        let known = status.refusal.clone();
+        let refusal = Refusal {
+            since: known
+                .as_ref()
+                .map_or_else(|| view::time(since), |known| known.since.clone()),
+            at: Time(self.now),
+            attempts: known.map_or(0, |known| known.attempts) + 1,
+        };
         let mut changed = incident.clone();
         changed.status.get_or_insert_default().refusal = Some(refusal);
-        self.context.replace_status(&changed).await?;
-        Ok(true)
-    }
-
-    /// What is on record of refused attempts, with this one.
-    fn counted(&self, incident: &QualityIncident) -> Refusal {
-        let at = Time(self.now);
-        let known = incident.status.as_ref().and_then(|status| status.refusal.as_ref());
-        Refusal {
-            since: known.map_or_else(|| at.clone(), |known| known.since.clone()),
-            at,
-            attempts: known.map_or(0, |known| known.attempts) + 1,
-        }
-    }
-
-    /// The state `Refused` is entered once; that the same words came again is counted.
-    async fn refused(&self, incident: &QualityIncident, message: String) -> Result<Changed, CallError> {
-        let status = incident.status.clone().unwrap_or_default();
-        let mut changed = incident.clone();
-        changed.status.get_or_insert_default().refusal = Some(self.counted(incident));
         if status.state == IncidentState::Refused {
             // Other words are no other step: each try of a webhook may have some.
             changed.status.get_or_insert_default().message = message;

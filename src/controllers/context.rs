@@ -16,8 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     controllers::{
-        evaluation::EvaluationLoader, mlflow_export::attempts::LogBacks, notification::notifier,
-        release_analysis::ReleaseAnalysis, single_flight::Shared, verification,
+        evaluation::EvaluationLoader, mlflow_export::attempts::MlflowExports, notification::notifier,
+        release_analysis::ReleaseAnalysis, single_flight::Shared, verification, write_errors::WriteErrors,
     },
     metrics::Meters,
 };
@@ -66,8 +66,10 @@ pub struct Context {
     pub verification: verification::ImageVerifier,
     /// Notifications on their way.
     pub notify: notifier::Notifier,
+    /// Internal errors of the API server at rollbacks' writes.
+    pub write_errors: WriteErrors,
     /// Rollbacks that are being logged to the runs of their releases.
-    pub log_backs: LogBacks,
+    pub mlflow_exports: MlflowExports,
     /// Warnings of the cluster that are being read for postmortems, by namespace and selector.
     pub warnings: Shared<(String, &'static str), Option<Arc<Vec<Event>>>>,
     /// The operator's own metrics.
@@ -174,7 +176,8 @@ impl Context {
             evidence,
             verification,
             notify,
-            log_backs: LogBacks::default(),
+            write_errors: WriteErrors::default(),
+            mlflow_exports: MlflowExports::default(),
             warnings: Shared::default(),
             meters,
             judged: Mutex::default(),

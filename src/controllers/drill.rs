@@ -26,7 +26,7 @@ use crate::{
     metrics::KindLabel,
 };
 use quality_api::{DrillMode, QualityPolicy, RecoveryDrill};
-use quality_core::drill::{DrillState, Step, next};
+use quality_core::drill::{DrillState, DrillStep, next};
 
 pub use run::Wiring;
 use sweep::UnderWay;
@@ -63,7 +63,7 @@ const REQUEUE_WAITING: Duration = Duration::from_secs(1);
 const IN_LINE: Duration = Duration::from_secs(3);
 
 /// One reconcile; a panic in it becomes an error of this drill alone. Its span names the drill in every line of the log.
-#[tracing::instrument(skip_all, fields(
+#[tracing::instrument(name = "drill", level = "error", skip_all, fields(
     namespace = object.meta().namespace.as_deref().unwrap_or_default(),
     drill = object.meta().name.as_deref().unwrap_or_default(),
 ))]
@@ -103,7 +103,7 @@ async fn step(object: &DrillObject, drills: &Drills) -> Result<Action, DrillErro
     let now = Timestamp::now();
     let gathered = gather::gather(&drills.context, drill, now).await?;
     let decided = next(&record::drill(drill), &gathered.seen);
-    let wrote = if decided == Step::Begin {
+    let wrote = if decided == DrillStep::Begin {
         Box::pin(drills.begin(drill, &gathered, now)).await?
     } else {
         let act = act::DrillApplier {
@@ -148,7 +148,7 @@ impl Drills {
             gathered,
             now,
         };
-        act.apply(Step::Begin).await
+        act.apply(DrillStep::Begin).await
     }
 }
 

@@ -79,7 +79,7 @@ struct Slot {
 }
 
 impl EvaluationLoader {
-    /// A desk for the administrator's sources.
+    /// For the administrator's sources.
     pub fn new(config: &Config, meters: Arc<Meters>) -> Self {
         let stores = Arc::new(config.object_stores.clone());
         let server = |(name, settings): (&String, _)| {

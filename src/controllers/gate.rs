@@ -24,7 +24,7 @@ use quality_core::{
     incident::{digest, image_changes, short},
     judge::Verdict,
     plan::{self, Candidate, Observed},
-    quarantine::{self, Quarantined, Release, TakenAway},
+    quarantine::{self, ImageRelease, Quarantined, TakenAway},
     report::{self, Rehearsal},
 };
 
@@ -134,7 +134,7 @@ fn decide(policy: &QualityPolicy, seen: &GateFacts<'_>, kept: &[Quarantined]) ->
         .map(|drill| format!("the last drill, {}, failed: {}", drill.name, drill.message));
     let before = policy.status.as_ref().and_then(|status| status.gate.as_ref());
     gate::decide(&gate::GateInput {
-        incident: incident.map(|incident| gate::Incident {
+        incident: incident.map(|incident| gate::GateIncident {
             name: incident.metadata.name.as_deref().unwrap_or_default(),
             state: incident.status.as_ref().map(|status| status.state).unwrap_or_default(),
             severity: incident.spec.severity,
@@ -340,7 +340,7 @@ pub async fn release(context: &Context, policy: &QualityPolicy, now: Timestamp) 
     if answered || request.len() > MAX_BYTES {
         return Ok(false);
     }
-    let wish = Release::read(request);
+    let wish = ImageRelease::read(request);
     let (meant, others): (Vec<Quarantined>, Vec<Quarantined>) = view::quarantine(policy)
         .into_iter()
         .partition(|entry| wish.means(entry));

@@ -100,11 +100,11 @@ fn progress<K: ResourceExt>(
 ) -> Option<(Status, &'static str, String)> {
     let (run, uid) = (log.run?, object.uid()?);
     if conditions::is_true(log.conditions, CONDITION) {
-        context.log_backs.forget(&uid);
+        context.mlflow_exports.forget(&uid);
         return None;
     }
     let (server, name) = (server.clone(), object.name_any());
-    let outcome = context.log_backs.ask(&uid, || {
+    let outcome = context.mlflow_exports.ask(&uid, || {
         let files = (log.files)();
         async move {
             let sent = send(&server, &run, &name, files).await;

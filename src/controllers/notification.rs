@@ -1,10 +1,10 @@
 //! Notifications of one policy: `gather → decide → deliver → record`. What is due is a function of the incidents, the
-//! drills and the policy's status (`core/notice.rs`); the desk delivers in the background; the next reconcile records
+//! drills and the policy's status (`crates/core/src/notification.rs`); the notifier delivers in the background; the next reconcile records
 //! what was delivered in the status of the object that it is about. So nothing is queued that a crash could lose, and a
 //! receiver that does not answer delays nothing.
 
 mod compose;
-mod deliver;
+mod enqueue;
 pub mod notifier;
 mod record;
 mod send;
@@ -66,7 +66,7 @@ pub async fn reconcile_notifications(object: &PolicyObject, context: &Context) -
         return Ok(false);
     }
     let gathered = gather(context, policy, &known);
-    let delivered = deliver::deliver(context, policy, &known, &routes, &gathered, now.as_second());
+    let delivered = enqueue::deliver(context, policy, &known, &routes, &gathered, now.as_second());
     let wrote = record::record(context, &routes, &gathered, &delivered).await?;
     let status = record::status(context, policy, &known, &routes, &unknown, &delivered, now);
     if status == known {
@@ -97,7 +97,7 @@ fn condition(status: &QualityPolicyStatus) -> Option<&Condition> {
 /// The receivers that the policy names, or the usual ones; and those that the configuration lacks.
 fn routes(
     policy: &QualityPolicy,
-    desk: &Notifier,
+    notifier: &Notifier,
     known: &QualityPolicyStatus,
     now: Timestamp,
 ) -> (Vec<Route>, Vec<String>) {
@@ -111,11 +111,11 @@ fn routes(
             .collect(),
         None => [notification::OPS_COMMANDER, notification::INFRA_GUARDIAN]
             .into_iter()
-            .filter(|name| desk.has(name))
+            .filter(|name| notifier.has(name))
             .filter_map(|name| Some((name.to_owned(), notification::default_for(name)?)))
             .collect(),
     };
-    let (there, lacking): (Vec<_>, Vec<_>) = named.into_iter().partition(|(name, _)| desk.has(name));
+    let (there, lacking): (Vec<_>, Vec<_>) = named.into_iter().partition(|(name, _)| notifier.has(name));
     let since = |name: &str| {
         let known = known.receivers.iter().find(|known| known.name == name);
         known.map_or(now.as_second(), |known| known.since.0.as_second())

@@ -16,7 +16,7 @@ use quality_core::{
     incident::{self, IncidentState},
     judge::Verdict,
     policy::Policy,
-    postmortem::{ClusterEvent, PostmortemInput, Signal, Step, markdown},
+    postmortem::{ClusterEvent, PostmortemInput, Signal, TimelineStep, markdown},
 };
 
 /// How long before the onset the cluster's Events count, seconds.
@@ -40,10 +40,10 @@ pub async fn file(
     status: &mut QualityIncidentStatus,
 ) {
     let events = events(context, policy, incident).await;
-    let steps: Vec<Step> = status
+    let steps: Vec<TimelineStep> = status
         .steps
         .iter()
-        .map(|step| Step {
+        .map(|step| TimelineStep {
             at: step.at.0.as_second(),
             state: step.state,
             message: step.message.clone(),

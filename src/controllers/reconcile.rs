@@ -44,7 +44,7 @@ const REQUEUE_DURING_DRILL: Duration = Duration::from_secs(2);
 const REQUEUE_CONFLICT: Duration = Duration::from_secs(5);
 
 /// One reconcile; a panic in it becomes an error of this policy alone. Its span names the policy in every line of the log.
-#[tracing::instrument(skip_all, fields(
+#[tracing::instrument(name = "policy", level = "error", skip_all, fields(
     namespace = object.meta().namespace.as_deref().unwrap_or_default(),
     policy = object.meta().name.as_deref().unwrap_or_default(),
 ))]

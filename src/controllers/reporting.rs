@@ -17,7 +17,7 @@ use quality_core::{
     quality::{EvaluationState, Quality},
     report::{
         PastIncident, Rehearsal, Report, ReportInput, report,
-        strict::{self, FullReport, Readiness, Section},
+        strict::{self, FullReport, ReadinessLines, ReportSection},
     },
     review,
 };
@@ -51,7 +51,7 @@ pub struct Reported {
     /// What the columns and conditions show.
     pub report: Report,
     /// The strict report's sections.
-    pub sections: Vec<Section>,
+    pub sections: Vec<ReportSection>,
     /// Its last line.
     pub last_line: String,
     /// Its questions to a person.
@@ -142,9 +142,9 @@ fn metrics_name(policy: &QualityPolicy) -> String {
     format!("{}/{}", metrics.source, preset.unwrap_or_default())
 }
 
-/// The four lines of Rollback Readiness, from the conditions of the checkpoint that a rollback would roll back to; of the
+/// The four lines of Rollback Readiness, from the conditions of the checkpoint that a rollback would restore; of the
 /// newest one where none may be used.
-fn readiness(seen: &ReportFacts<'_>, found: &Report, now: i64) -> Vec<Readiness> {
+fn readiness(seen: &ReportFacts<'_>, found: &Report, now: i64) -> Vec<ReadinessLines> {
     let checkpoints = &seen.gathered.checkpoints;
     let chosen = found
         .rollback
@@ -182,7 +182,7 @@ fn readiness(seen: &ReportFacts<'_>, found: &Report, now: i64) -> Vec<Readiness>
         let Some(worst) = worst else {
             return unsupported(component, "it was not looked at yet");
         };
-        Readiness {
+        ReadinessLines {
             component,
             status: match worst.status.as_str() {
                 "True" => "READY",
@@ -213,8 +213,8 @@ fn certified(checkpoint: &RollbackCheckpoint) -> Option<i64> {
     status.certified_at.as_ref().map(|at| at.0.as_second())
 }
 
-fn unsupported(component: &'static str, why: &str) -> Readiness {
-    Readiness {
+fn unsupported(component: &'static str, why: &str) -> ReadinessLines {
+    ReadinessLines {
         component,
         status: "unsupported".to_owned(),
         last_test: UNKNOWN.to_owned(),

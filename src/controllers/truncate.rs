@@ -102,7 +102,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
     use super::*;
-    use quality_core::report::strict::Section;
+    use quality_core::report::strict::ReportSection;
 
     /// More of everything than there can be, in characters of three bytes.
     fn largest() -> QualityReportStatus {
@@ -132,7 +132,7 @@ mod tests {
             evidence: long(),
             note: long(),
         };
-        let section = |number| Section {
+        let section = |number| ReportSection {
             number,
             title: long(),
             text: long(),
@@ -156,7 +156,7 @@ mod tests {
             notes: vec![long(); 17],
             sections: (1..=14).map(section).collect(),
             last_line: long(),
-            // Bounded by itself, 16 KiB (core/history.rs).
+            // Bounded by itself, 16 KiB (crates/core/src/history.rs).
             history: quality_core::history::History::default(),
             reviewed_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
             updated_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),

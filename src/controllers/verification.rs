@@ -91,7 +91,7 @@ struct Hashes {
 }
 
 impl ImageVerifier {
-    /// A desk for the administrator's registries and stores.
+    /// For the administrator's registries and stores.
     pub fn new(config: &Config, meters: Arc<Meters>) -> Self {
         let registry = |(host, settings): (&String, _)| {
             let registry = Registry::new(host, settings).map_err(|problem| {

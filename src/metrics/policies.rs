@@ -22,7 +22,7 @@ pub struct PolicyFigures {
     pub verdict: String,
     /// How many of the six SLOs pass, where a report says so.
     pub slos_passing: Option<i64>,
-    /// Whether a checkpoint is a valid rollback target, and no last drill failed.
+    /// Whether a checkpoint is a valid rollback target, and the last drill did not fail.
     pub rollback_ready: bool,
     /// End of its newest look, unix seconds.
     pub evaluated: Option<i64>,
@@ -116,7 +116,11 @@ impl Collector for Policies {
             &verdicts,
         )?;
         write("policy_slos_passing", "How many of the six SLOs pass", &passing)?;
-        write("policy_rollback_ready", "Whether a rollback path is ready", &ready)?;
+        write(
+            "policy_rollback_ready",
+            "Whether a rollback would work: a valid target, and the last drill did not fail",
+            &ready,
+        )?;
         write(
             "policy_evaluated_timestamp_seconds",
             "End of the newest look",

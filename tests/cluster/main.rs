@@ -1,5 +1,5 @@
 //! The operator on the real control plane, each test in a namespace of its own. Run by `make test`, or
-//! `cargo run -p bed -- run --scrape-interval 1s -- cargo test --test cluster`.
+//! `cargo build --workspace --bins && cargo run -p bed -- run --scrape-interval 1s -- cargo test --test cluster`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod bad_data;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -128,11 +128,12 @@ async fn a_rollback_that_another_policy_refuses_is_told_escalated_and_done_once_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_internal_error_at_the_rollbacks_write_becomes_a_state_only_once_it_lasts() {
     let (proxy, scene) = behind_a_proxy("webhook-fails").await;
-    let fails = Arc::new(AtomicBool::new(true));
-    let rule = fails.clone();
+    let (fails, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
+    let (rule, count) = (fails.clone(), tries.clone());
     proxy.rule(move |asked| {
         let is_rollback = asked.method == "PATCH" && asked.path.contains("/deployments/ranker");
         if is_rollback && rule.load(Ordering::SeqCst) {
+            count.lock().unwrap().push(jiff::Timestamp::now());
             return Act::Answer(failure(StatusCode::INTERNAL_SERVER_ERROR));
         }
         Act::Forward
@@ -142,8 +143,16 @@ async fn an_internal_error_at_the_rollbacks_write_becomes_a_state_only_once_it_l
     let status = incident.status.unwrap();
     let (step, refusal) = (&status.steps[0], status.refusal.unwrap());
     assert_eq!((status.steps.len(), step.state), (1, IncidentState::Refused));
-    let lasted = step.at.0.duration_since(refusal.since.0);
-    assert!(lasted.as_secs() >= 10, "the first error is {lasted} before the state");
+    let before = tries.lock().unwrap().clone();
+    let lasted = step.at.0.duration_since(before[0]).as_secs();
+    assert!(
+        (9..60).contains(&lasted),
+        "the state comes {lasted} s after the first error"
+    );
+    assert!(step.at.0.duration_since(refusal.since.0).as_secs() >= 10, "{refusal:?}");
+    let until_then = before.iter().filter(|at| **at <= step.at.0).count();
+    // With a pause between two: a server in trouble is not asked without end.
+    assert!((4..=12).contains(&until_then), "tried {until_then} times: {before:?}");
     fails.store(false, Ordering::SeqCst);
     let recovered = scene.incident(IncidentState::Recovered).await;
     assert_eq!(recovered.metadata.name, incident.metadata.name);

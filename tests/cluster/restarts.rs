@@ -34,7 +34,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// It meets the first request that `is_it`; whether it has.
+    /// It strikes the first request for which `is_it` holds; whether it has.
     pub fn at_the_first(
         self,
         proxy: &Proxy,

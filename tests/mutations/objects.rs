@@ -9,7 +9,7 @@ use quality_api::{
 };
 use quality_core::format;
 use quality_officer::validate;
-use quality_render::checkpoint_registry;
+use quality_render::import_export;
 use quality_render::{audit_files, html_report};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -135,7 +135,7 @@ fn checkpoints_survive() {
     kind("RollbackCheckpoint", |checkpoint: RollbackCheckpoint| {
         let all = [checkpoint];
         is_text(&print::checkpoints(&all, true));
-        if let Err(error) = checkpoint_registry::written(&all) {
+        if let Err(error) = import_export::written(&all) {
             is_text(&error.to_string());
         }
         is_page(|records| records.checkpoints.extend(all));

@@ -1,7 +1,7 @@
 //! Short texts: the configuration file, schedules, values of a spec, requests of a person, references of images.
 
 use quality_api::{Decimal, Percent, Rate, Span};
-use quality_core::{drill::schedule::Schedule, plan::Request, quarantine::Release};
+use quality_core::{drill::schedule::Schedule, plan::Request, quarantine::ImageRelease};
 use quality_officer::config::Config;
 use quality_sources::{answer, oci_registry::Reference, run::RunId};
 
@@ -179,7 +179,7 @@ fn releases_run_ids_and_references_of_images_survive() {
         ]),
         |bytes| {
             let text = text(bytes)?;
-            let release = Release::read(text);
+            let release = ImageRelease::read(text);
             assert!(!release.image.contains(char::is_whitespace));
             let (reference, run) = (Reference::parse(text), RunId::parse(text));
             if reference.is_none() && run.is_none() {

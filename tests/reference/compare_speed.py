@@ -59,7 +59,7 @@ def scipy_python():
 
 
 def ours():
-    command = ["cargo", "bench", "--quiet", "--no-default-features", "--bench", "stats", "--", "bootstrap"]
+    command = ["cargo", "bench", "--quiet", "-p", "quality-stats", "--bench", "stats", "--", "bootstrap"]
     if len(sys.argv) > 1:  # a built bench, to run without cargo
         command = [sys.argv[1], "--bench", "bootstrap"]
     home = CACHE / "criterion"

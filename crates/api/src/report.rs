@@ -77,7 +77,7 @@ pub struct QualityReportStatus {
     pub questions: Vec<String>,
     /// The strict report: thirteen sections in their order.
     #[schemars(length(max = 13))]
-    pub sections: Vec<quality_core::report::strict::Section>,
+    pub sections: Vec<quality_core::report::strict::ReportSection>,
     /// Its last line.
     pub last_line: String,
     /// The newest review that a snapshot was taken at, or that was over when the report began.

@@ -102,14 +102,14 @@ fn outcome(result: DrillResult, reason: &str, message: impl Into<String>) -> Out
 
 /// What a drill is held against, seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct DrillLimits {
     /// Recovery time objective.
     pub rto: i64,
     /// Recovery point objective.
     pub rpo: i64,
 }
 
-impl Limits {
+impl DrillLimits {
     /// A step that takes longer than the objective for all of them will not end well: the drill gives up a little
     /// later, so that a recovery just over the objective is still measured.
     fn patience(self) -> i64 {
@@ -270,7 +270,7 @@ pub struct DrillObservation {
     /// Now, unix seconds.
     pub now: i64,
     /// The policy's objectives.
-    pub limits: Limits,
+    pub limits: DrillLimits,
     /// What stands in the way, what lasts longest first.
     pub obstacles: Vec<Obstacle>,
     /// The Deployment under drill, when there is one.
@@ -279,7 +279,7 @@ pub struct DrillObservation {
 
 /// The one next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum DrillStep {
     /// Nothing to do; of a drill that has not begun with what it waits for.
     Wait(Option<Obstacle>),
     /// Record what will be done: `Starting` on a shadow, `Breaking` in place.
@@ -307,15 +307,15 @@ pub enum Step {
 }
 
 /// The next step of a drill.
-pub fn next(drill: &Drill, seen: &DrillObservation) -> Step {
+pub fn next(drill: &Drill, seen: &DrillObservation) -> DrillStep {
     match drill.state {
         DrillState::Pending => pending(drill, seen),
-        DrillState::Finished => Step::Wait(None),
+        DrillState::Finished => DrillStep::Wait(None),
         DrillState::CleaningUp => cleaning_up(drill, seen),
         DrillState::Starting | DrillState::Breaking | DrillState::Broken | DrillState::RollingBack => {
             let stop = seen.obstacles.iter().find(|obstacle| obstacle.stops(drill.state));
             match stop {
-                Some(obstacle) => Step::CleanUp(aborted(obstacle)),
+                Some(obstacle) => DrillStep::CleanUp(aborted(obstacle)),
                 None => under_way(drill, seen),
             }
         }
@@ -326,12 +326,12 @@ fn aborted(obstacle: &Obstacle) -> Outcome {
     outcome(DrillResult::Aborted, obstacle.reason(), obstacle.message())
 }
 
-fn pending(drill: &Drill, seen: &DrillObservation) -> Step {
+fn pending(drill: &Drill, seen: &DrillObservation) -> DrillStep {
     let Some(obstacle) = seen.obstacles.first() else {
-        return Step::Begin;
+        return DrillStep::Begin;
     };
     if !obstacle.passes() {
-        return Step::Finish(aborted(obstacle));
+        return DrillStep::Finish(aborted(obstacle));
     }
     let in_line = matches!(obstacle, Obstacle::AnotherDrill(_));
     let waited = seen.now - drill.created;
@@ -341,17 +341,17 @@ fn pending(drill: &Drill, seen: &DrillObservation) -> Step {
             format::span(waited),
             obstacle.message()
         );
-        return Step::Finish(outcome(DrillResult::Aborted, obstacle.reason(), message));
+        return DrillStep::Finish(outcome(DrillResult::Aborted, obstacle.reason(), message));
     }
-    Step::Wait(Some(obstacle.clone()))
+    DrillStep::Wait(Some(obstacle.clone()))
 }
 
-fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
+fn under_way(drill: &Drill, seen: &DrillObservation) -> DrillStep {
     use DrillState as S;
     let Some(subject) = &seen.subject else {
         return match (drill.state, drill.mode) {
-            (S::Starting, DrillMode::Shadow) => Step::Make,
-            _ => Step::CleanUp(outcome(
+            (S::Starting, DrillMode::Shadow) => DrillStep::Make,
+            _ => DrillStep::CleanUp(outcome(
                 DrillResult::Aborted,
                 "SubjectGone",
                 "the Deployment under drill was deleted",
@@ -359,7 +359,7 @@ fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
         };
     };
     if subject.worn == ImageSet::Other {
-        return Step::CleanUp(outcome(
+        return DrillStep::CleanUp(outcome(
             DrillResult::Aborted,
             "Changed",
             "somebody changed the images of the Deployment under drill",
@@ -368,11 +368,11 @@ fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
     let late = |since: i64| seen.now - since > seen.limits.patience();
     let since_fault = drill.fault_at.unwrap_or(drill.entered);
     match (drill.state, subject.worn) {
-        (S::Starting, ImageSet::Start) if subject.complete => Step::Break,
+        (S::Starting, ImageSet::Start) if subject.complete => DrillStep::Break,
         (S::Starting, _) => match &subject.refusal {
             // Nothing is learned about the rollback path: production's own rollback asks for no more pods.
-            Some(words) => Step::CleanUp(outcome(DrillResult::Aborted, "PodsRefused", words)),
-            None if late(drill.entered) => Step::CleanUp(outcome(
+            Some(words) => DrillStep::CleanUp(outcome(DrillResult::Aborted, "PodsRefused", words)),
+            None if late(drill.entered) => DrillStep::CleanUp(outcome(
                 DrillResult::Failed,
                 "NeverReady",
                 format!(
@@ -380,11 +380,11 @@ fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
                     format::span(seen.limits.patience())
                 ),
             )),
-            None => Step::Wait(None),
+            None => DrillStep::Wait(None),
         },
-        (S::Breaking, ImageSet::Start) => Step::Fault,
-        (S::Breaking, ImageSet::Fault) if subject.in_effect => Step::MarkBroken,
-        (S::Breaking, _) if late(drill.entered) => Step::CleanUp(outcome(
+        (S::Breaking, ImageSet::Start) => DrillStep::Fault,
+        (S::Breaking, ImageSet::Fault) if subject.in_effect => DrillStep::MarkBroken,
+        (S::Breaking, _) if late(drill.entered) => DrillStep::CleanUp(outcome(
             DrillResult::Aborted,
             "NoFault",
             with(
@@ -392,9 +392,9 @@ fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
                 subject.refusal.as_ref(),
             ),
         )),
-        (S::Broken, ImageSet::Checkpoint) => Step::MarkRolledBack,
-        (S::RollingBack, ImageSet::Checkpoint) if subject.complete => Step::Recovered,
-        (S::Broken | S::RollingBack, _) if late(since_fault) => Step::CleanUp(outcome(
+        (S::Broken, ImageSet::Checkpoint) => DrillStep::MarkRolledBack,
+        (S::RollingBack, ImageSet::Checkpoint) if subject.complete => DrillStep::Recovered,
+        (S::Broken | S::RollingBack, _) if late(since_fault) => DrillStep::CleanUp(outcome(
             DrillResult::Failed,
             "NotRecovered",
             with(
@@ -405,9 +405,9 @@ fn under_way(drill: &Drill, seen: &DrillObservation) -> Step {
                 subject.refusal.as_ref(),
             ),
         )),
-        (S::Broken, ImageSet::Fault) => Step::RollBack,
+        (S::Broken, ImageSet::Fault) => DrillStep::RollBack,
         // What was written a moment ago does not show yet.
-        _ => Step::Wait(None),
+        _ => DrillStep::Wait(None),
     }
 }
 
@@ -415,7 +415,7 @@ fn with(message: &str, refusal: Option<&String>) -> String {
     refusal.map_or_else(|| message.to_owned(), |words| format!("{message}: {words}"))
 }
 
-fn cleaning_up(drill: &Drill, seen: &DrillObservation) -> Step {
+fn cleaning_up(drill: &Drill, seen: &DrillObservation) -> DrillStep {
     let lost = || {
         outcome(
             DrillResult::Aborted,
@@ -425,25 +425,27 @@ fn cleaning_up(drill: &Drill, seen: &DrillObservation) -> Step {
     };
     let ended = drill.outcome.clone().unwrap_or_else(lost);
     match (&seen.subject, drill.mode) {
-        (None, _) => Step::Finish(ended),
-        (Some(_), DrillMode::Shadow) => Step::Remove,
-        (Some(subject), DrillMode::InPlace) if subject.marked => Step::Remove,
-        (Some(subject), DrillMode::InPlace) if subject.complete => Step::Finish(ended),
-        (Some(_), DrillMode::InPlace) if seen.now - drill.entered > seen.limits.patience() => Step::Finish(outcome(
-            DrillResult::Failed,
-            "NotRestored",
-            format!(
-                "the Deployment's own images were put back and its rollout is not complete after {}; before that: {}",
-                format::span(seen.limits.patience()),
-                ended.message
-            ),
-        )),
-        (Some(_), DrillMode::InPlace) => Step::Wait(None),
+        (None, _) => DrillStep::Finish(ended),
+        (Some(_), DrillMode::Shadow) => DrillStep::Remove,
+        (Some(subject), DrillMode::InPlace) if subject.marked => DrillStep::Remove,
+        (Some(subject), DrillMode::InPlace) if subject.complete => DrillStep::Finish(ended),
+        (Some(_), DrillMode::InPlace) if seen.now - drill.entered > seen.limits.patience() => {
+            DrillStep::Finish(outcome(
+                DrillResult::Failed,
+                "NotRestored",
+                format!(
+                    "the Deployment's own images were put back and its rollout is not complete after {}; before that: {}",
+                    format::span(seen.limits.patience()),
+                    ended.message
+                ),
+            ))
+        }
+        (Some(_), DrillMode::InPlace) => DrillStep::Wait(None),
     }
 }
 
 /// The result of a drill that recovered: both objectives must be kept. Seconds; an RPO that is not known is not kept.
-pub fn judge(rto: i64, rpo: Option<i64>, limits: Limits) -> Outcome {
+pub fn judge(rto: i64, rpo: Option<i64>, limits: DrillLimits) -> Outcome {
     let (limit_rto, limit_rpo) = (format::span(limits.rto), format::span(limits.rpo));
     let told_rto = format::span(rto);
     let told_rpo = rpo.map_or_else(|| format::UNKNOWN.to_owned(), format::span);

@@ -50,6 +50,19 @@ pub fn odds(log_evidence: f64) -> String {
     }
 }
 
+/// The order of magnitude of the number that [`odds`] prints; 0 where it is not against the release.
+pub fn odds_magnitude(log_evidence: f64) -> i32 {
+    if log_evidence.is_nan() || log_evidence <= 0.0 {
+        return 0;
+    }
+    if log_evidence > 30.0 {
+        return 13;
+    }
+    // By its digits: a logarithm of 1,000 may be a little under 3.
+    let digits = format!("{:.0}", two_digits(log_evidence.exp())).len();
+    i32::try_from(digits).unwrap_or(i32::MAX) - 1
+}
+
 fn two_digits(value: f64) -> f64 {
     if value < 100.0 {
         return value.round();
@@ -151,6 +164,22 @@ mod tests {
         assert_eq!(odds(f64::NEG_INFINITY), "0 : 1");
         assert_eq!(odds(700.0), "over 10,000,000,000,000 : 1");
         assert_eq!(odds(f64::NAN), "0 : 1");
+    }
+
+    #[test]
+    fn the_magnitude_of_odds_is_that_of_the_number_that_is_printed() {
+        for (odds, expected) in [
+            (0.3, 0),
+            (1.0, 0),
+            (9.6, 1),
+            (99.0, 1),
+            (996.0, 3),
+            (1_000.0, 3),
+            (88_123.0, 4),
+        ] {
+            assert_eq!(odds_magnitude(f64::ln(odds)), expected, "{odds}");
+        }
+        assert_eq!([f64::NAN, f64::NEG_INFINITY, 700.0].map(odds_magnitude), [0, 0, 13]);
     }
 
     #[test]

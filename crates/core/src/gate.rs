@@ -77,7 +77,7 @@ impl Reason {
 
 /// An incident that is not closed.
 #[derive(Clone, Copy, Debug)]
-pub struct Incident<'a> {
+pub struct GateIncident<'a> {
     /// Its name.
     pub name: &'a str,
     /// Where it stands.
@@ -92,7 +92,7 @@ pub struct Incident<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct GateInput<'a> {
     /// The incident of the policy that is not closed.
-    pub incident: Option<Incident<'a>>,
+    pub incident: Option<GateIncident<'a>>,
     /// Some checkpoint of the Deployment was certified once.
     pub registered: bool,
     /// Whether the checkpoint that the running release is may be used; none when it is no checkpoint.

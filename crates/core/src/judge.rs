@@ -1,6 +1,6 @@
 //! The judge: from looks to a verdict. A function of the policy and the looks alone.
 //!
-//! Each streaming trigger has an e-SR detector (`statistics.md`, "Sequential detection"): the threshold of
+//! Each streaming trigger has an e-SR detector (`docs/STATISTICS.md`, "Sequential detection"): the threshold of
 //! evidence is shared out of one false-rollback budget, so looking every few seconds costs nothing. A
 //! verdict never rests on an unknown value.
 

@@ -60,7 +60,7 @@ impl LeaseObservation {
 
 /// What to do about the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LeaseStep {
     /// There is none: make it.
     Create,
     /// It is free: put one's own name in it.
@@ -74,18 +74,18 @@ pub enum Step {
 /// The one next step of the candidate `identity` at `now`, milliseconds of the clock that `seen` was noted by; `exists` says
 /// whether the lease that was seen is still there. One that was deleted binds every replica that saw it until it has run out: its holder
 /// writes on until it looks again.
-pub fn evaluate(seen: Option<&LeaseObservation>, exists: bool, identity: &str, now: u64) -> Step {
+pub fn evaluate(seen: Option<&LeaseObservation>, exists: bool, identity: &str, now: u64) -> LeaseStep {
     let Some(LeaseObservation { record, since }) = seen else {
-        return Step::Create;
+        return LeaseStep::Create;
     };
     let own = record.holder == identity;
     let lasts = record.duration.min(MAX_DURATION);
     let free = record.holder.is_empty() || now.saturating_sub(*since) >= lasts;
     match (own, exists) {
-        (false, _) if !free => Step::StandBy,
-        (_, false) => Step::Create,
-        (true, true) => Step::Renew,
-        (false, true) => Step::Take,
+        (false, _) if !free => LeaseStep::StandBy,
+        (_, false) => LeaseStep::Create,
+        (true, true) => LeaseStep::Renew,
+        (false, true) => LeaseStep::Take,
     }
 }
 
@@ -111,16 +111,16 @@ mod tests {
     #[test]
     fn each_case_has_its_step() {
         let cases = [
-            (None, 0, Step::Create),
-            (Some(seen("me", 0)), 0, Step::Renew),
+            (None, 0, LeaseStep::Create),
+            (Some(seen("me", 0)), 0, LeaseStep::Renew),
             // One's own lease may be long past: nobody else took it.
-            (Some(seen("me", 0)), 1_000_000, Step::Renew),
-            (Some(seen("other", 1_000)), 1_000, Step::StandBy),
-            (Some(seen("other", 1_000)), 15_999, Step::StandBy),
-            (Some(seen("other", 1_000)), 16_000, Step::Take),
+            (Some(seen("me", 0)), 1_000_000, LeaseStep::Renew),
+            (Some(seen("other", 1_000)), 1_000, LeaseStep::StandBy),
+            (Some(seen("other", 1_000)), 15_999, LeaseStep::StandBy),
+            (Some(seen("other", 1_000)), 16_000, LeaseStep::Take),
             // A clock that went back says nothing.
-            (Some(seen("other", 20_000)), 1_000, Step::StandBy),
-            (Some(seen("", 1_000)), 1_000, Step::Take),
+            (Some(seen("other", 20_000)), 1_000, LeaseStep::StandBy),
+            (Some(seen("", 1_000)), 1_000, LeaseStep::Take),
         ];
         for (seen, now, step) in cases {
             let exists = seen.is_some();
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn a_lease_that_was_deleted_is_made_by_its_holder_at_once_and_by_others_when_it_has_run_out() {
         let step = |holder, now| evaluate(Some(&seen(holder, 1_000)), false, "me", now);
-        assert_eq!(step("me", 1_000), Step::Create);
-        assert_eq!(step("other", 15_999), Step::StandBy);
-        assert_eq!(step("other", 16_000), Step::Create);
-        assert_eq!(step("", 1_000), Step::Create);
+        assert_eq!(step("me", 1_000), LeaseStep::Create);
+        assert_eq!(step("other", 15_999), LeaseStep::StandBy);
+        assert_eq!(step("other", 16_000), LeaseStep::Create);
+        assert_eq!(step("", 1_000), LeaseStep::Create);
     }
 
     #[test]
@@ -156,9 +156,9 @@ mod tests {
     fn a_record_of_nonsense_keeps_nobody_out_for_long() {
         let mut forever = seen("other", 0);
         forever.record.duration = u64::MAX;
-        assert_eq!(evaluate(Some(&forever), true, "me", MAX_DURATION), Step::Take);
+        assert_eq!(evaluate(Some(&forever), true, "me", MAX_DURATION), LeaseStep::Take);
         forever.record.duration = 0;
-        assert_eq!(evaluate(Some(&forever), true, "me", 0), Step::Take);
+        assert_eq!(evaluate(Some(&forever), true, "me", 0), LeaseStep::Take);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Kind {
     AtRisk,
     /// A recovery drill failed.
     DrillFailed,
-    /// It is over. A receiver that was notified of a matter is notified of its end, whatever their list says.
+    /// It is over. A receiver that was notified of a matter is notified of its end, whatever its list says.
     Recovered,
 }
 

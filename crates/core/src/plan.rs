@@ -143,7 +143,7 @@ pub struct NewIncident {
     pub severity: Severity,
     /// When the breach began, unix seconds.
     pub onset: i64,
-    /// What to roll back to, or why there is nowhere.
+    /// What to roll back to, or why there is nothing.
     pub target: Result<Candidate, NoTarget>,
     /// The request that it is opened for: which one, and its reason.
     pub request: Option<(String, String)>,

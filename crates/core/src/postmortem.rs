@@ -33,7 +33,7 @@ pub struct Signal {
 
 /// One step of the incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct TimelineStep {
     /// Unix seconds.
     pub at: i64,
     /// The state that began.
@@ -75,7 +75,7 @@ pub struct PostmortemInput<'a> {
     /// When the evidence reached its threshold, unix seconds.
     pub detected: i64,
     /// The steps, oldest first.
-    pub steps: &'a [Step],
+    pub steps: &'a [TimelineStep],
     /// Where the incident stands now.
     pub state: IncidentState,
     /// Images in breach and images restored: container, from, to.

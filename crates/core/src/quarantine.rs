@@ -76,14 +76,14 @@ pub fn merge(known: &[Quarantined], incidents: &[TakenAway]) -> Vec<Quarantined>
 
 /// What a person asks to be released: an image, a digest or the beginning of one, and perhaps the incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Release<'a> {
+pub struct ImageRelease<'a> {
     /// The image.
     pub image: &'a str,
     /// Only what this incident took away.
     pub incident: Option<&'a str>,
 }
 
-impl<'a> Release<'a> {
+impl<'a> ImageRelease<'a> {
     /// As the annotation has it: `IMAGE` or `IMAGE INCIDENT`.
     pub fn read(text: &'a str) -> Self {
         let mut words = text.split_whitespace();
@@ -158,7 +158,7 @@ mod tests {
             ("", false),
             ("repo/ranker", false),
         ] {
-            assert_eq!(Release::read(text).means(&entry), meant, "{text:?}");
+            assert_eq!(ImageRelease::read(text).means(&entry), meant, "{text:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use quality_api::{
     QualityIncident, QualityPolicy, QualityReport, QualityReportSnapshot, RecoveryDrill, RollbackCheckpoint,
 };
 use quality_render::audit_files;
-use quality_render::checkpoint_registry;
+use quality_render::import_export;
 
 /// Asks the cluster, or changes what was asked for; what is printed then.
 pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
@@ -62,9 +62,8 @@ pub async fn answer(arguments: Arguments) -> Result<String, PluginError> {
         Command::Resume { policy } => line(cluster.pause(&policy, false).await?),
         Command::Export { folder } => line(export(&cluster, &folder).await?),
         Command::Import { file, dry_run } => {
-            let bytes = checkpoint_registry::read(&file)?;
-            let imported =
-                checkpoint_registry::import(cluster.client.clone(), &cluster.namespace, &bytes, dry_run).await?;
+            let bytes = import_export::read(&file)?;
+            let imported = import_export::import(cluster.client.clone(), &cluster.namespace, &bytes, dry_run).await?;
             imported.text(dry_run)
         }
         Command::Completion { shell } => complete::script(shell),
@@ -161,7 +160,7 @@ async fn postmortem(cluster: &Cluster, name: &str) -> Result<String, PluginError
 async fn export(cluster: &Cluster, folder: &Path) -> Result<String, PluginError> {
     let incidents = cluster.list::<QualityIncident>().await?;
     let drills = cluster.list::<RecoveryDrill>().await?;
-    let checkpoints = checkpoint_registry::export(cluster.client.clone(), &cluster.namespace, None).await?;
+    let checkpoints = import_export::export(cluster.client.clone(), &cluster.namespace, None).await?;
     let failed = |path: &Path, error| PluginError::File(path.display().to_string(), error);
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     for (name, text) in [

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-/// Asks what the quality officer found, why, and what the operator did.
+/// Asks what quality-officer found, why, and what it did.
 ///
 /// Start with `kubectl quality report`; `explain POLICY` says how sure the verdict is and what it takes to act.
 #[derive(Parser)]

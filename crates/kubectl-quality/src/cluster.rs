@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::arguments::Connection;
 use quality_api::{POLICY_LABEL, QualityReportSnapshot, names::label};
-use quality_render::checkpoint_registry::TransferError;
+use quality_render::import_export::TransferError;
 
 /// Why a question has no answer. Each says what to do.
 #[derive(Debug, thiserror::Error)]

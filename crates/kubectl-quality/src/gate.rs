@@ -16,7 +16,7 @@ use quality_api::{
 use quality_core::{
     gate::Reason,
     incident::short,
-    quarantine::{Quarantined, Release},
+    quarantine::{ImageRelease, Quarantined},
 };
 
 /// How long the operator is given to answer a wish for a release.
@@ -108,7 +108,7 @@ impl Cluster {
     pub async fn release(&self, name: &str, image: &str) -> Result<String, PluginError> {
         let policy: QualityPolicy = self.get(name).await?;
         let quarantine = view::quarantine(&policy);
-        let wish = Release { image, incident: None };
+        let wish = ImageRelease { image, incident: None };
         let meant: Vec<&Quarantined> = quarantine.iter().filter(|entry| wish.means(entry)).collect();
         let Some(first) = meant.first() else {
             let known: Vec<&str> = quarantine.iter().map(|entry| entry.image.as_str()).collect();

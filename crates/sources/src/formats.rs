@@ -24,7 +24,7 @@ use quality_core::{
     format::{self, hexadecimal},
     quality::{
         evidence::{
-            CalibrationData, Compliance, Dataset, Errors, File, Loaded, Origin, Point, Profiling, Sample, Window,
+            CalibrationData, Compliance, Dataset, Errors, File, Loaded, Origin, Profiling, Sample, SeriesPoint, Window,
             WindowSummary,
         },
         trace::{Attribution, TraceError},
@@ -233,7 +233,7 @@ pub fn calibration(bytes: &[u8]) -> Result<Loaded<CalibrationData>, FormatError>
 }
 
 /// `compliance_timeseries.csv`.
-pub fn timeseries(bytes: &[u8]) -> Result<Loaded<Vec<Point>>, FormatError> {
+pub fn timeseries(bytes: &[u8]) -> Result<Loaded<Vec<SeriesPoint>>, FormatError> {
     timeseries::parse(bytes)
 }
 

@@ -31,7 +31,7 @@ use quality_api::{
     RunningImage, view::time,
 };
 use quality_core::{
-    drill::{DrillResult, DrillState, Outcome, Step, judge},
+    drill::{DrillResult, DrillState, DrillStep, Outcome, judge},
     format,
 };
 
@@ -49,27 +49,27 @@ pub struct DrillApplier<'a> {
 
 impl DrillApplier<'_> {
     /// Carries the step out; whether anything was written.
-    pub async fn apply(&self, step: Step) -> Result<bool, CallError> {
+    pub async fn apply(&self, step: DrillStep) -> Result<bool, CallError> {
         match step {
-            Step::Wait(None) => Ok(false),
-            Step::Wait(Some(obstacle)) => {
+            DrillStep::Wait(None) => Ok(false),
+            DrillStep::Wait(Some(obstacle)) => {
                 let mut news = false;
                 let generation = self.drill.metadata.generation;
                 self.write(|status| news = record::wait(status, generation, &obstacle, self.now))
                     .await?;
                 Ok(news)
             }
-            Step::Begin => self.begin().await,
-            Step::Make => Box::pin(self.make()).await,
-            Step::Break => self.enter(DrillState::Breaking, "the release runs on the shadow").await,
-            Step::Fault => self.fault().await,
-            Step::MarkBroken => self.mark_broken().await,
-            Step::RollBack => self.roll_back().await,
-            Step::MarkRolledBack => self.mark_rolled_back().await,
-            Step::Recovered => self.recovered().await,
-            Step::CleanUp(outcome) => self.clean_up(&outcome).await,
-            Step::Remove => self.remove().await,
-            Step::Finish(outcome) => self.finish(&outcome).await,
+            DrillStep::Begin => self.begin().await,
+            DrillStep::Make => Box::pin(self.make()).await,
+            DrillStep::Break => self.enter(DrillState::Breaking, "the release runs on the shadow").await,
+            DrillStep::Fault => self.fault().await,
+            DrillStep::MarkBroken => self.mark_broken().await,
+            DrillStep::RollBack => self.roll_back().await,
+            DrillStep::MarkRolledBack => self.mark_rolled_back().await,
+            DrillStep::Recovered => self.recovered().await,
+            DrillStep::CleanUp(outcome) => self.clean_up(&outcome).await,
+            DrillStep::Remove => self.remove().await,
+            DrillStep::Finish(outcome) => self.finish(&outcome).await,
         }
     }
 

@@ -30,7 +30,7 @@ use quality_api::{
     view::quarantine,
 };
 use quality_core::{
-    drill::{DrillObservation, DrillState, ImageSet, Limits, Obstacle, Subject},
+    drill::{DrillLimits, DrillObservation, DrillState, ImageSet, Obstacle, Subject},
     incident::ContainerImage,
     plan::Candidate,
     policy::Policy,
@@ -38,7 +38,7 @@ use quality_core::{
 };
 
 /// A policy's objectives where the policy is gone: only how long is waited for a clean-up depends on them then.
-const DEFAULT_LIMITS: Limits = Limits { rto: 600, rpo: 300 };
+const DEFAULT_LIMITS: DrillLimits = DrillLimits { rto: 600, rpo: 300 };
 
 /// What the cluster shows about one drill.
 pub struct DrillContext {
@@ -70,7 +70,7 @@ pub async fn gather(context: &Context, drill: &RecoveryDrill, now: Timestamp) ->
         .filter(|policy| policy.metadata.deletion_timestamp.is_none());
     let rules = policy.as_ref().map(|policy| validate::policy(&policy.spec));
     let limits = match &rules {
-        Some(Ok(rules)) => Limits {
+        Some(Ok(rules)) => DrillLimits {
             rto: rules.rto,
             rpo: rules.rpo,
         },

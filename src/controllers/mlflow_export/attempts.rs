@@ -16,7 +16,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(600);
 
 /// What is being logged back, by the UID of the incident or drill.
 #[derive(Default)]
-pub struct LogBacks(Arc<Mutex<HashMap<String, Attempt>>>);
+pub struct MlflowExports(Arc<Mutex<HashMap<String, Attempt>>>);
 
 struct Attempt {
     outcome: Option<Result<(), String>>,
@@ -25,7 +25,7 @@ struct Attempt {
     running: bool,
 }
 
-impl LogBacks {
+impl MlflowExports {
     /// What is on record in the object needs no memory here.
     pub fn forget(&self, uid: &str) {
         self.0.lock().remove(uid);

@@ -8,7 +8,7 @@ use quality_core::{
     format::UNKNOWN,
     notification::{
         IncidentFacts, Kind,
-        message::{self, Drill, Incident, Message, MessageContext, RollbackPath},
+        message::{self, DrillNews, IncidentNews, Message, MessageContext, RollbackPath},
     },
 };
 
@@ -60,7 +60,7 @@ impl Teller<'_> {
     /// One kind of news of an incident.
     pub fn incident(&self, incident: &QualityIncident, kind: Kind, ends: &[(Kind, i64)]) -> Message {
         let (spec, status) = (&incident.spec, incident.status.clone().unwrap_or_default());
-        let told = Incident {
+        let told = IncidentNews {
             name: incident.name_any(),
             uid: incident.uid().unwrap_or_default(),
             trigger: spec.trigger,
@@ -100,7 +100,7 @@ impl Teller<'_> {
         let measured = |value: Option<&String>, objective: &str| {
             format!("{} (objective {objective})", value.map_or(UNKNOWN, String::as_str))
         };
-        let told = Drill {
+        let told = DrillNews {
             name: drill.name_any(),
             uid: drill.uid().unwrap_or_default(),
             message: status

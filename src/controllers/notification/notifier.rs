@@ -1,5 +1,5 @@
 //! Delivers notifications in the background, one receiver independent of every other one, again and again until it is
-//! done. What waits is told to the desk anew at each reconcile: it keeps nothing that cannot be worked out again.
+//! done. What waits is handed over anew at each reconcile: it keeps nothing that cannot be worked out again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -69,7 +69,7 @@ pub struct Notifier {
 
 struct ReceiverQueue {
     shared: Arc<Shared>,
-    /// Ends with the desk.
+    /// Ends with the notifier.
     _work: AbortOnDropHandle<()>,
 }
 
@@ -123,7 +123,7 @@ struct FiringAlert {
 }
 
 impl Notifier {
-    /// A desk with a worker for each receiver; they end with it.
+    /// With a worker for each receiver; they end with it.
     pub fn new(config: &Config, meters: &Arc<Meters>) -> Self {
         let receivers = config.receivers.iter().map(|(name, settings)| {
             let shared = Arc::new(Shared {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     CONDITION, Gathered, condition,
-    deliver::{About, Delivered},
+    enqueue::{About, Delivered},
     notifier::ReceiverHealth,
 };
 use crate::controllers::context::{CallError, Context};

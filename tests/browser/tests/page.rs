@@ -1,5 +1,5 @@
 //! The report page as a reader sees it: in a real browser, light and dark, on a desk and on a phone. Where no Chromium is
-//! installed this says so and passes; the page itself is tested in `src/page` all the same.
+//! installed this says so and passes; the page itself is tested in `crates/render/src/html_report` all the same.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 use std::path::{Path, PathBuf};

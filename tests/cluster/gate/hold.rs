@@ -21,7 +21,7 @@ async fn a_release_is_held_while_the_gate_is_closed_and_only_the_fix_of_the_open
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    // Whatever of the template it is, and any user.
+    // Whatever changes in the template, and for every user.
     let restart =
         json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
     denied(&space, DEVELOPER, &restart).await;

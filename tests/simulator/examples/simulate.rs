@@ -1,6 +1,6 @@
 //! Prints (or writes into a document) the tables of what the statistics promise, measured by simulation.
 //!
-//! `cargo run --release --no-default-features --example simulate -- [--short] [--runs N] [--trace CSV] [--write FILE]`
+//! `cargo run --release -p simulator --example simulate -- [--short] [--runs N] [--trace CSV] [--write FILE]`
 //!
 //! `--short` makes the table of the goals that `tests/simulation.rs` checks; it needs the trace.
 

@@ -129,7 +129,7 @@ impl Operator {
                 "--listen",
                 &self.listen.to_string(),
                 "--log",
-                "info,quality_officer=debug",
+                "info,quality_officer=debug,quality_sources=debug",
             ]);
             if let Some(namespace) = &self.options.namespace {
                 command.args(["--namespace", namespace]);

@@ -198,7 +198,7 @@ impl Proxy {
         self.watches(Watches::Flow);
     }
 
-    /// From now on this meets the streams of changes, those that are open too.
+    /// From now on this fault is on the streams of changes, those that are open too.
     pub fn watches(&self, watches: Watches) {
         self.shared.watches.send_replace(watches);
     }

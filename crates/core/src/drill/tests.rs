@@ -1,6 +1,6 @@
 use super::*;
 
-const LIMITS: Limits = Limits { rto: 600, rpo: 300 };
+const LIMITS: DrillLimits = DrillLimits { rto: 600, rpo: 300 };
 
 fn drill(mode: DrillMode, state: DrillState) -> Drill {
     Drill {
@@ -49,9 +49,9 @@ fn in_effect(worn: ImageSet) -> Option<Subject> {
     })
 }
 
-fn reason_of(step: &Step) -> Option<(DrillResult, String)> {
+fn reason_of(step: &DrillStep) -> Option<(DrillResult, String)> {
     match step {
-        Step::CleanUp(outcome) | Step::Finish(outcome) => Some((outcome.result, outcome.reason.clone())),
+        DrillStep::CleanUp(outcome) | DrillStep::Finish(outcome) => Some((outcome.result, outcome.reason.clone())),
         _ => None,
     }
 }
@@ -61,37 +61,62 @@ fn a_drill_goes_from_step_to_step_as_the_cluster_follows() {
     use DrillMode::{InPlace, Shadow};
     use DrillState as S;
     for (mode, state, subject, step) in [
-        (Shadow, S::Pending, None, Step::Begin),
-        (Shadow, S::Starting, None, Step::Make),
-        (Shadow, S::Starting, Some(subject(ImageSet::Start)), Step::Wait(None)),
-        (Shadow, S::Starting, complete(ImageSet::Start), Step::Break),
-        (Shadow, S::Breaking, complete(ImageSet::Start), Step::Fault),
-        (Shadow, S::Breaking, Some(subject(ImageSet::Fault)), Step::Wait(None)),
-        (Shadow, S::Breaking, in_effect(ImageSet::Fault), Step::MarkBroken),
+        (Shadow, S::Pending, None, DrillStep::Begin),
+        (Shadow, S::Starting, None, DrillStep::Make),
+        (
+            Shadow,
+            S::Starting,
+            Some(subject(ImageSet::Start)),
+            DrillStep::Wait(None),
+        ),
+        (Shadow, S::Starting, complete(ImageSet::Start), DrillStep::Break),
+        (Shadow, S::Breaking, complete(ImageSet::Start), DrillStep::Fault),
+        (
+            Shadow,
+            S::Breaking,
+            Some(subject(ImageSet::Fault)),
+            DrillStep::Wait(None),
+        ),
+        (Shadow, S::Breaking, in_effect(ImageSet::Fault), DrillStep::MarkBroken),
         // On nodes that do not pull images nothing breaks.
-        (Shadow, S::Breaking, complete(ImageSet::Fault), Step::MarkBroken),
-        (Shadow, S::Broken, in_effect(ImageSet::Fault), Step::RollBack),
+        (Shadow, S::Breaking, complete(ImageSet::Fault), DrillStep::MarkBroken),
+        (Shadow, S::Broken, in_effect(ImageSet::Fault), DrillStep::RollBack),
         // Rolled back before a crash.
         (
             Shadow,
             S::Broken,
             Some(subject(ImageSet::Checkpoint)),
-            Step::MarkRolledBack,
+            DrillStep::MarkRolledBack,
         ),
         (
             Shadow,
             S::RollingBack,
             Some(subject(ImageSet::Checkpoint)),
-            Step::Wait(None),
+            DrillStep::Wait(None),
         ),
         // The cache is behind.
-        (Shadow, S::RollingBack, complete(ImageSet::Fault), Step::Wait(None)),
-        (Shadow, S::RollingBack, complete(ImageSet::Checkpoint), Step::Recovered),
-        (Shadow, S::CleaningUp, complete(ImageSet::Checkpoint), Step::Remove),
-        (Shadow, S::Finished, None, Step::Wait(None)),
-        (InPlace, S::Breaking, complete(ImageSet::Start), Step::Fault),
-        (InPlace, S::CleaningUp, complete(ImageSet::Checkpoint), Step::Remove),
-        (InPlace, S::CleaningUp, Some(subject(ImageSet::Start)), Step::Wait(None)),
+        (Shadow, S::RollingBack, complete(ImageSet::Fault), DrillStep::Wait(None)),
+        (
+            Shadow,
+            S::RollingBack,
+            complete(ImageSet::Checkpoint),
+            DrillStep::Recovered,
+        ),
+        (Shadow, S::CleaningUp, complete(ImageSet::Checkpoint), DrillStep::Remove),
+        (Shadow, S::Finished, None, DrillStep::Wait(None)),
+        (InPlace, S::Breaking, complete(ImageSet::Start), DrillStep::Fault),
+        (
+            InPlace,
+            S::CleaningUp,
+            complete(ImageSet::Checkpoint),
+            DrillStep::Remove,
+        ),
+        (
+            InPlace,
+            S::CleaningUp,
+            Some(subject(ImageSet::Start)),
+            DrillStep::Wait(None),
+        ),
     ] {
         assert_eq!(
             next(&drill(mode, state), &seen(subject.clone())),
@@ -114,7 +139,7 @@ fn it_is_finished_once_nothing_of_it_is_left() {
             Some((DrillResult::Passed, "Recovered".into())),
             "{mode:?}"
         );
-        assert!(matches!(step, Step::Finish(_)));
+        assert!(matches!(step, DrillStep::Finish(_)));
     }
 }
 
@@ -132,15 +157,18 @@ fn a_drill_that_has_not_begun_waits_for_what_passes_and_not_for_what_a_person_mu
     ] {
         let mut seen = seen(None);
         seen.obstacles = vec![obstacle.clone()];
-        assert_eq!(next(&pending, &seen), Step::Wait(Some(obstacle.clone())));
+        assert_eq!(next(&pending, &seen), DrillStep::Wait(Some(obstacle.clone())));
         let in_line = matches!(obstacle, Obstacle::AnotherDrill(_));
         let longest = if in_line { MAX_QUEUE } else { MAX_WAIT };
         seen.now = pending.created + longest;
-        assert_eq!(next(&pending, &seen), Step::Wait(Some(obstacle.clone())));
+        assert_eq!(next(&pending, &seen), DrillStep::Wait(Some(obstacle.clone())));
         seen.now += 1;
         let step = next(&pending, &seen);
         let ended = Some((DrillResult::Aborted, obstacle.reason().to_owned()));
-        assert!(matches!(step, Step::Finish(_)) && reason_of(&step) == ended, "{step:?}");
+        assert!(
+            matches!(step, DrillStep::Finish(_)) && reason_of(&step) == ended,
+            "{step:?}"
+        );
     }
     for obstacle in [
         Obstacle::PolicyPaused,
@@ -186,7 +214,7 @@ fn an_obstacle_does_not_keep_a_drill_from_cleaning_up() {
         Obstacle::IncidentOpen("ranker-1".into()),
     ];
     for mode in [DrillMode::Shadow, DrillMode::InPlace] {
-        assert_eq!(next(&drill(mode, DrillState::CleaningUp), &seen), Step::Remove);
+        assert_eq!(next(&drill(mode, DrillState::CleaningUp), &seen), DrillStep::Remove);
     }
 }
 
@@ -224,7 +252,8 @@ fn pods_that_the_api_server_refuses_end_the_drill_at_once_in_its_words() {
         refusal: Some("pods \"x\" is forbidden: exceeded quota: tight".into()),
         ..subject(ImageSet::Start)
     };
-    let Step::CleanUp(outcome) = next(&drill(DrillMode::Shadow, DrillState::Starting), &seen(Some(refused))) else {
+    let DrillStep::CleanUp(outcome) = next(&drill(DrillMode::Shadow, DrillState::Starting), &seen(Some(refused)))
+    else {
         panic!("it goes on");
     };
     assert_eq!(outcome.message, "pods \"x\" is forbidden: exceeded quota: tight");

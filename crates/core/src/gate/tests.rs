@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn incident(state: IncidentState, severity: Severity) -> Incident<'static> {
-    Incident {
+fn incident(state: IncidentState, severity: Severity) -> GateIncident<'static> {
+    GateIncident {
         name: "ranker-7f3c9",
         state,
         severity,

@@ -7,7 +7,7 @@ use crate::{
 };
 use quality_stats::sequential::{PRIOR_DESIGN_EFFECT, PRIOR_WEIGHT, design_effect, rate_design_effect};
 
-/// Length of a block of history, seconds (`statistics.md`, Definitions).
+/// Length of a block of history, seconds (`docs/STATISTICS.md`, Definitions).
 pub const BLOCK_SECONDS: i64 = 300;
 /// How far back the history goes, seconds.
 pub const HISTORY_SECONDS: i64 = 6 * 3_600;

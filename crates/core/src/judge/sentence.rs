@@ -85,10 +85,10 @@ impl TriggerVerdict {
 
     /// The order of magnitude of the evidence as odds, from 0; a comparison of runs has none.
     pub fn evidence_magnitude(&self) -> i32 {
-        if self.trigger == Trigger::Compliance || self.log_evidence.is_nan() {
+        if self.trigger == Trigger::Compliance {
             return 0;
         }
-        (self.log_evidence / std::f64::consts::LN_10).floor().clamp(0.0, 13.0) as i32
+        format::odds_magnitude(self.log_evidence)
     }
 
     /// A drop of compliance in one sentence.

@@ -90,7 +90,7 @@ pub struct Message {
 
 /// An incident, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incident {
+pub struct IncidentNews {
     /// Its name.
     pub name: String,
     /// Its UID.
@@ -133,7 +133,7 @@ pub struct Incident {
 
 /// A drill that failed, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drill {
+pub struct DrillNews {
     /// Its name.
     pub name: String,
     /// Its UID.
@@ -199,7 +199,7 @@ fn subject(place: &MessageContext) -> String {
 /// What is told of an incident.
 pub fn incident(
     place: MessageContext,
-    incident: &Incident,
+    incident: &IncidentNews,
     kind: Kind,
     questions: &[String],
     ends: &[(Kind, i64)],
@@ -271,7 +271,7 @@ pub fn incident(
     }
 }
 
-fn target(incident: &Incident) -> String {
+fn target(incident: &IncidentNews) -> String {
     match &incident.checkpoint {
         Some(name) => format!("checkpoint {name} ({})", incident.to),
         None => format::UNKNOWN.to_owned(),
@@ -279,7 +279,7 @@ fn target(incident: &Incident) -> String {
 }
 
 /// What was done so far.
-fn done(incident: &Incident) -> String {
+fn done(incident: &IncidentNews) -> String {
     let message = &incident.message;
     match incident.state {
         IncidentState::Open => format!("nothing yet; the rollback would go to {}", target(incident)),
@@ -300,7 +300,7 @@ fn done(incident: &Incident) -> String {
 }
 
 /// The commands that a person needs next, most needed first.
-fn next(place: &MessageContext, incident: &Incident) -> Vec<String> {
+fn next(place: &MessageContext, incident: &IncidentNews) -> Vec<String> {
     let (namespace, deployment, name) = (&place.namespace, &place.deployment, &incident.name);
     let approve = format!("kubectl annotate qualityincident {name} -n {namespace} quality-officer.dev/approve=true");
     let fix = format!(
@@ -340,7 +340,13 @@ fn next(place: &MessageContext, incident: &Incident) -> Vec<String> {
 }
 
 /// What is told of a drill that failed.
-pub fn drill(place: MessageContext, drill: &Drill, kind: Kind, questions: &[String], ends: &[(Kind, i64)]) -> Message {
+pub fn drill(
+    place: MessageContext,
+    drill: &DrillNews,
+    kind: Kind,
+    questions: &[String],
+    ends: &[(Kind, i64)],
+) -> Message {
     let over = kind == Kind::Recovered;
     let words = match &drill.later {
         Some((later, _)) if over => format!("drill {} failed, and {later} passed after it", drill.name),

@@ -49,7 +49,7 @@ impl NoTarget {
             Self::NoneUsable(reason) => format!("no checkpoint may be used: {reason}"),
             Self::RunningIsNewest(name) => {
                 format!(
-                    "the running release is itself the newest checkpoint ({name}): there is nothing newer to roll back to; rollback.allowPrevious allows the one before it"
+                    "the running release is itself the newest checkpoint ({name}): a rollback to an older one needs rollback.allowPrevious"
                 )
             }
             Self::ContainerMissing(container) => {

@@ -11,8 +11,8 @@ fn signal(name: &str, verdict: TriggerState, value: &str) -> Signal {
     }
 }
 
-fn steps() -> Vec<Step> {
-    let step = |at, state, message: &str| Step {
+fn steps() -> Vec<TimelineStep> {
+    let step = |at, state, message: &str| TimelineStep {
         at,
         state,
         message: message.into(),
@@ -24,7 +24,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-fn material<'a>(steps: &'a [Step], before: &'a [Signal], after: &'a [Signal]) -> PostmortemInput<'a> {
+fn material<'a>(steps: &'a [TimelineStep], before: &'a [Signal], after: &'a [Signal]) -> PostmortemInput<'a> {
     PostmortemInput {
         incident: "ranker-7f3c9",
         rollback_run_id: "u-1",
@@ -148,8 +148,8 @@ fn what_could_not_be_read_is_said() {
 
 #[test]
 fn a_story_without_end_is_cut_and_says_so() {
-    let steps: Vec<Step> = (0..500)
-        .map(|at| Step {
+    let steps: Vec<TimelineStep> = (0..500)
+        .map(|at| TimelineStep {
             at,
             state: IncidentState::Open,
             message: "ä".repeat(100),

@@ -2,7 +2,7 @@
 
 use super::{
     calibration, drift,
-    evidence::{Bundle, Point},
+    evidence::{Bundle, SeriesPoint},
 };
 use crate::policy::DriftObjective;
 use quality_stats::{Estimate, calibration::Bin, rolling};
@@ -43,7 +43,7 @@ pub(super) fn charts(bundle: &Bundle, drift: Option<&DriftObjective>) -> Charts 
     }
 }
 
-fn days(points: &[Point], window: u32) -> Vec<DayMean> {
+fn days(points: &[SeriesPoint], window: u32) -> Vec<DayMean> {
     let hours = drift::hourly(points);
     let (Some((&first, _)), Some((&last, _))) = (hours.first_key_value(), hours.last_key_value()) else {
         return Vec::new();

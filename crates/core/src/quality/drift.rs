@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Row, Section, Unit,
     consistency::{Pair, comparable, with_claim},
-    evidence::{Compliance, File, Loaded, Point},
+    evidence::{Compliance, File, Loaded, SeriesPoint},
     row::alarm_over,
 };
 use crate::{policy::DriftObjective, slo::SloStatus};
@@ -43,7 +43,7 @@ fn compliance(objective: &DriftObjective, pair: &Pair<'_>) -> Row {
 }
 
 /// Hourly means of the last window against the hours one window earlier: the same hours of the week.
-fn correlated(mut row: Row, objective: &DriftObjective, points: &[Point]) -> Row {
+fn correlated(mut row: Row, objective: &DriftObjective, points: &[SeriesPoint]) -> Row {
     let hours = hourly(points);
     let Some((&last, _)) = hours.last_key_value() else {
         return row.unsupported("no hour with a value");
@@ -92,7 +92,7 @@ fn correlated(mut row: Row, objective: &DriftObjective, points: &[Point]) -> Row
 }
 
 /// Means by the hour since the epoch, weighted by n.
-pub(super) fn hourly(points: &[Point]) -> BTreeMap<i64, f64> {
+pub(super) fn hourly(points: &[SeriesPoint]) -> BTreeMap<i64, f64> {
     let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
     for point in points.iter().filter(|point| point.n > 0) {
         let sum = sums.entry(point.at.div_euclid(HOUR)).or_default();

@@ -142,7 +142,7 @@ pub enum CalibrationData {
 
 /// One value of `compliance_timeseries.csv`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub struct SeriesPoint {
     /// Unix seconds.
     pub at: i64,
     /// Compliance, in [0, 1].
@@ -359,7 +359,7 @@ pub struct Bundle {
     /// `calibration_report.json`.
     pub calibration: Read<CalibrationData>,
     /// `compliance_timeseries.csv`.
-    pub timeseries: Read<Vec<Point>>,
+    pub timeseries: Read<Vec<SeriesPoint>>,
     /// `profiling_report.json`.
     pub profiling: Read<Profiling>,
     /// `profiler_trace.json`.

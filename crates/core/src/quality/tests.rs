@@ -334,7 +334,7 @@ fn series(hours: i64, shift: i64) -> Bundle {
         .map(|hour| {
             let phase = if hour >= 168 { hour + shift } else { hour };
             let day = (phase % 24) as f64 / 24.0 * std::f64::consts::TAU;
-            Point {
+            SeriesPoint {
                 at: hour * 3_600,
                 value: 0.8 + 0.1 * day.sin() + f64::from(mix(hour as u32) % 100) / 10_000.0,
                 n: 50,

@@ -23,7 +23,7 @@ pub const MAX_WORDS: usize = 250;
 
 /// One section.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Section {
+pub struct ReportSection {
     /// 1 to 13.
     pub number: i32,
     /// Its heading.
@@ -41,7 +41,7 @@ pub struct Section {
 
 /// One line of Rollback Readiness.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
+pub struct ReadinessLines {
     /// Checkpoint Integrity, Checkpoint Age, Load Time, Rollback Path Tested.
     pub component: &'static str,
     /// `READY`, `AT RISK` or `unsupported`.
@@ -76,7 +76,7 @@ pub struct FullReport<'a> {
     /// The objectives.
     pub policy: &'a Policy,
     /// The rollback path.
-    pub readiness: &'a [Readiness],
+    pub readiness: &'a [ReadinessLines],
     /// The incidents, oldest first.
     pub incidents: &'a [PastIncident],
     /// How recoveries went.
@@ -107,7 +107,7 @@ impl FullReport<'_> {
 }
 
 /// The thirteen sections.
-pub fn sections(full: &FullReport<'_>) -> Vec<Section> {
+pub fn sections(full: &FullReport<'_>) -> Vec<ReportSection> {
     let mut sections = vec![
         verdict::summary(full),
         tables::compliance(full),
@@ -192,8 +192,8 @@ pub fn last_line(full: &FullReport<'_>) -> String {
     verdict::last_line(full)
 }
 
-fn section(number: i32, title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Section {
-    Section {
+fn section(number: i32, title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> ReportSection {
+    ReportSection {
         number,
         title: title.to_owned(),
         text: String::new(),

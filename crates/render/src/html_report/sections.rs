@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{cut, table};
 use quality_api::QualityReportStatus;
-use quality_core::report::strict::Section;
+use quality_core::report::strict::ReportSection;
 
 /// All of them.
 pub fn sections(status: &QualityReportStatus) -> Markup {
@@ -17,7 +17,7 @@ pub fn sections(status: &QualityReportStatus) -> Markup {
     }
 }
 
-fn one(section: &Section) -> Markup {
+fn one(section: &ReportSection) -> Markup {
     let heading = format!("{}. {}", section.number, section.title);
     let columns: Vec<&str> = section.columns.iter().map(String::as_str).collect();
     html! {

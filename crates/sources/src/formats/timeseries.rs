@@ -2,12 +2,12 @@
 //! comment lines before the header: `# run_id=…`, `# dataset_version=…`, `# dataset_digest=…`.
 
 use super::{FormatError, instant, logs::comments, sha256};
-use quality_core::quality::evidence::{Loaded, Point};
+use quality_core::quality::evidence::{Loaded, SeriesPoint};
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<Vec<Point>>, FormatError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<Vec<SeriesPoint>>, FormatError> {
     let text = std::str::from_utf8(bytes).map_err(|_| FormatError::row("line", 0, "not UTF-8"))?;
     let origin = comments(text)?;
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<SeriesPoint> = Vec::new();
     let mut header = false;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -36,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Loaded<Vec<Point>>, FormatError> {
         if points.last().is_some_and(|last| last.at >= at) {
             return Err(refuse("rows must be in the order of time, each time given once"));
         }
-        points.push(Point { at, value, n });
+        points.push(SeriesPoint { at, value, n });
     }
     super::rows(&points)?;
     // A file that was cut in the middle of a line lacks its last line break.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     incident::{IncidentState, Severity, Trigger},
-    notification::message::{self, Drill, Incident, MessageContext, RollbackPath},
+    notification::message::{self, DrillNews, IncidentNews, MessageContext, RollbackPath},
 };
 
 const NOW: i64 = 1_795_500_000;
@@ -15,8 +15,8 @@ fn place() -> MessageContext {
     }
 }
 
-fn incident(state: IncidentState) -> Incident {
-    Incident {
+fn incident(state: IncidentState) -> IncidentNews {
+    IncidentNews {
         name: "ranker-7f3c9".into(),
         uid: "4c2e".into(),
         trigger: Trigger::ErrorRate,
@@ -145,7 +145,7 @@ fn an_alert_keeps_its_labels_from_its_first_to_its_last_message() {
 
 #[test]
 fn a_failed_drill_and_a_rollback_path_at_risk_say_what_they_mean() {
-    let failed = Drill {
+    let failed = DrillNews {
         name: "weekly-1".into(),
         uid: "d1".into(),
         message: "the checkpoint's pods were not Ready within 10m".into(),
@@ -158,7 +158,7 @@ fn a_failed_drill_and_a_rollback_path_at_risk_say_what_they_mean() {
     assert!(text(&message).contains("rollback is at risk until a drill passes"));
     assert_eq!(message.commands[0], "kubectl describe recoverydrill weekly-1 -n shop");
     assert_eq!(alerts(&message, "infra", NOW)[0]["labels"]["drill"], "weekly-1");
-    let later = Drill {
+    let later = DrillNews {
         later: Some(("weekly-2".into(), NOW)),
         ..failed
     };

@@ -1,6 +1,6 @@
 //! Section 11: nine alerts, each ticked or not, with its current value.
 
-use super::{FullReport, Section, section};
+use super::{FullReport, ReportSection, section};
 use crate::{
     format::{self, UNKNOWN},
     incident::Trigger,
@@ -34,7 +34,7 @@ impl Tick {
     }
 }
 
-pub(super) fn checklist(full: &FullReport<'_>) -> Section {
+pub(super) fn checklist(full: &FullReport<'_>) -> ReportSection {
     let of_row = |name: &str| {
         full.row(name).map_or((Tick::Unknown, UNKNOWN.to_owned()), |row: &Row| {
             (Tick::of(row.standing), value(row))

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::Section;
+use super::ReportSection;
 
 /// The whole report, the last line included. `title` is the heading, such as `shop/ranker, 2026-11-24 03:00 UTC`.
-pub fn markdown(title: &str, sections: &[Section], last_line: &str) -> String {
+pub fn markdown(title: &str, sections: &[ReportSection], last_line: &str) -> String {
     let mut text = format!("# Quality & Safety Report: {title}\n");
     // Writing to a String cannot fail.
     for section in sections {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{FullReport, Section, section};
+use super::{FullReport, ReportSection, section};
 use crate::{
     format::{self, UNKNOWN},
     incident::{IncidentState, Severity, Trigger},
@@ -37,7 +37,7 @@ fn evidence(row: &Row) -> String {
     }
 }
 
-pub(super) fn compliance(full: &FullReport<'_>) -> Section {
+pub(super) fn compliance(full: &FullReport<'_>) -> ReportSection {
     let names = ["Compliance@1", "Compliance@5", "nDCG@10", "Conflict AUC", "ECE"];
     let rows = names.map(|name| {
         let Some(row) = full.row(name) else {
@@ -75,7 +75,7 @@ fn no_evidence(full: &FullReport<'_>) -> String {
     }
 }
 
-pub(super) fn drift(full: &FullReport<'_>) -> Section {
+pub(super) fn drift(full: &FullReport<'_>) -> ReportSection {
     let window = full.policy.quality.as_ref().and_then(|quality| quality.drift.as_ref());
     let compliance = format!("Compliance ({}d)", window.map_or(7, |drift| drift.window_days));
     let names = [
@@ -131,7 +131,7 @@ fn verdict(row: &Row) -> String {
     }
 }
 
-pub(super) fn latency(full: &FullReport<'_>) -> Section {
+pub(super) fn latency(full: &FullReport<'_>) -> ReportSection {
     let rows = ["Preprocess", "Inference", "Postprocess", "Total"].map(|name| {
         let row = full.row(name).filter(|row| row.section == quality::Section::Latency);
         match row {
@@ -197,7 +197,7 @@ fn standing(trigger: &TriggerVerdict) -> &'static str {
     }
 }
 
-pub(super) fn resources(full: &FullReport<'_>) -> Section {
+pub(super) fn resources(full: &FullReport<'_>) -> ReportSection {
     let gpu = full.policy.gpu;
     let triggers = [
         (
@@ -238,7 +238,7 @@ pub(super) fn resources(full: &FullReport<'_>) -> Section {
     section(5, "Throughput & Resources", &columns, rows.into())
 }
 
-pub(super) fn bottlenecks(full: &FullReport<'_>) -> Section {
+pub(super) fn bottlenecks(full: &FullReport<'_>) -> ReportSection {
     let found = full
         .report
         .rows
@@ -282,7 +282,7 @@ pub(super) fn bottlenecks(full: &FullReport<'_>) -> Section {
     section(6, "Bottleneck Analysis", &columns, rows)
 }
 
-pub(super) fn readiness(full: &FullReport<'_>) -> Section {
+pub(super) fn readiness(full: &FullReport<'_>) -> ReportSection {
     let rows = full
         .readiness
         .iter()
@@ -300,7 +300,7 @@ pub(super) fn readiness(full: &FullReport<'_>) -> Section {
     section(7, "Rollback Readiness", &columns, rows)
 }
 
-pub(super) fn triggers(full: &FullReport<'_>) -> Section {
+pub(super) fn triggers(full: &FullReport<'_>) -> ReportSection {
     let policy = full.policy;
     let drop = policy.quality.as_ref().and_then(|quality| quality.compliance.as_ref());
     let lines = [
@@ -378,7 +378,7 @@ fn never(name: &str, target: String) -> Vec<String> {
     row
 }
 
-pub(super) fn recovery(full: &FullReport<'_>) -> Section {
+pub(super) fn recovery(full: &FullReport<'_>) -> ReportSection {
     let minutes = |seconds: i64| format!("≤ {:.0}", seconds as f64 / 60.0);
     let recovery = full.recovery;
     let time = |name: &str, target: String, found: &Option<(Estimate, bool)>| match found {
@@ -427,7 +427,7 @@ pub(super) fn recovery(full: &FullReport<'_>) -> Section {
     section(9, "Recovery Performance", &columns, rows)
 }
 
-pub(super) fn incidents(full: &FullReport<'_>) -> Section {
+pub(super) fn incidents(full: &FullReport<'_>) -> ReportSection {
     let recent = full.incidents.iter().filter(|past| full.now - past.opened < WEEK);
     let rows: Vec<Vec<String>> = recent
         .map(|past| {
@@ -484,7 +484,7 @@ fn success(past: &PastIncident) -> &'static str {
     }
 }
 
-pub(super) fn slos(full: &FullReport<'_>) -> Section {
+pub(super) fn slos(full: &FullReport<'_>) -> ReportSection {
     let cells = |slo: &Slo| {
         vec![
             slo.name.to_owned(),

@@ -100,7 +100,11 @@ fn ready() -> Vec<crate::plan::Candidate> {
 }
 
 /// The report's sections and last line.
-fn made(verdict: &Verdict, known: &EvaluationState, incidents: &[PastIncident]) -> (Vec<Section>, String, String) {
+fn made(
+    verdict: &Verdict,
+    known: &EvaluationState,
+    incidents: &[PastIncident],
+) -> (Vec<ReportSection>, String, String) {
     let (policy, candidates) = (policy(), ready());
     let report = report(&ReportInput {
         policy: &policy,
@@ -113,7 +117,7 @@ fn made(verdict: &Verdict, known: &EvaluationState, incidents: &[PastIncident]) 
         metrics: "default/http",
         now: NOW,
     });
-    let readiness = [Readiness {
+    let readiness = [ReadinessLines {
         component: "Checkpoint Integrity",
         status: "READY".into(),
         last_test: "60s ago".into(),
@@ -138,7 +142,7 @@ fn made(verdict: &Verdict, known: &EvaluationState, incidents: &[PastIncident]) 
     (sections, last, text)
 }
 
-fn healthy() -> (Vec<Section>, String, String) {
+fn healthy() -> (Vec<ReportSection>, String, String) {
     let incidents = [
         past("a", IncidentState::Recovered, Some(41)),
         past("b", IncidentState::Recovered, Some(50)),

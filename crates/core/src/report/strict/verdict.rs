@@ -1,6 +1,6 @@
 //! The summary, the verdict with its actions, and the last line.
 
-use super::{FullReport, MAX_WORDS, Section, questions::questions, section, tables::time};
+use super::{FullReport, MAX_WORDS, ReportSection, questions::questions, section, tables::time};
 use crate::{
     format::UNKNOWN,
     incident::IncidentState,
@@ -26,7 +26,7 @@ fn line(full: &FullReport<'_>, name: &str) -> String {
     )
 }
 
-pub(super) fn summary(full: &FullReport<'_>) -> Section {
+pub(super) fn summary(full: &FullReport<'_>) -> ReportSection {
     let rollback_path = match &full.report.rollback {
         Ok(checkpoint) => format!("Rollback: READY, checkpoint {checkpoint}."),
         Err(reason) => format!("Rollback: AT RISK, {reason}."),
@@ -63,7 +63,7 @@ fn at_most(text: &str, most: usize) -> String {
     format!("{} … (cut; the sections below say all)", words[..most - 7].join(" "))
 }
 
-pub(super) fn action(full: &FullReport<'_>) -> Section {
+pub(super) fn action(full: &FullReport<'_>) -> ReportSection {
     let report = full.report;
     let run = full.run.map_or_else(|| "no run".to_owned(), |run| format!("run {run}"));
     let verdict = |name| slo(full, name).map_or(SloStatus::Unsupported.name(), |slo| slo.standing.name());

@@ -1,4 +1,4 @@
-//! Hands everything that is due to the desk.
+//! Hands everything that is due to the notifier.
 
 use std::collections::HashMap;
 
@@ -94,7 +94,7 @@ impl Mail<'_> {
     }
 }
 
-/// Hands everything that is due to the desk; what it delivered meanwhile. `now` is in unix seconds.
+/// Hands everything that is due to the notifier; what it delivered meanwhile. `now` is in unix seconds.
 pub fn deliver(
     context: &Context,
     policy: &QualityPolicy,

@@ -140,7 +140,12 @@ impl World {
         if ![Moment::BeforePatch, Moment::AfterPatch].contains(&moment) {
             return self.ship(&bad()).await;
         }
-        self.service.behave(&bad(), Behaviour::HEALTHY);
+        // A little over its limit until then: healthy, it would become a checkpoint where a busy machine rolls out slowly.
+        let suspect = Behaviour {
+            errors: 0.012,
+            ..Behaviour::HEALTHY
+        };
+        self.service.behave(&bad(), suspect);
         self.ship(&bad()).await?;
         script::rolled_out(&self.space, "ranker").await?;
         self.service.behave(&bad(), Behaviour::FAILING);

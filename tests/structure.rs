@@ -129,6 +129,14 @@ fn no_product_crate_is_tested_with_a_harness_that_needs_it() {
     }
 }
 
+/// The folders of source of the product's crates.
+fn sources() -> Vec<PathBuf> {
+    let crates = ["stats", "core", "api", "sources", "render", "kubectl-quality"];
+    let mut folders: Vec<PathBuf> = crates.map(|name| root().join("crates").join(name).join("src")).to_vec();
+    folders.push(root().join("src"));
+    folders
+}
+
 /// The modules of a package by their paths, with their source.
 fn modules(source: &Path) -> BTreeMap<Vec<String>, String> {
     fn walk(folder: &Path, at: &[String], into: &mut BTreeMap<Vec<String>, String>) {
@@ -256,12 +264,8 @@ fn circles(modules: &BTreeMap<Vec<String>, String>) -> (Vec<String>, usize) {
 
 #[test]
 fn no_two_files_reach_each_other_but_parent_and_child() {
-    let mut sources: Vec<PathBuf> = ["stats", "core", "api", "sources", "render", "kubectl-quality"]
-        .map(|name| root().join("crates").join(name).join("src"))
-        .to_vec();
-    sources.push(root().join("src"));
     let mut all = 0;
-    for source in sources {
+    for source in sources() {
         let (circles, imports) = circles(&modules(&source));
         assert!(
             circles.is_empty(),
@@ -309,12 +313,8 @@ fn a_circle_is_found_through_nested_imports_paths_in_code_and_a_third_file() {
 
 #[test]
 fn no_public_type_of_a_crate_has_the_name_of_another() {
-    let mut sources: Vec<PathBuf> = ["stats", "core", "api", "sources", "render", "kubectl-quality"]
-        .map(|name| root().join("crates").join(name).join("src"))
-        .to_vec();
-    sources.push(root().join("src"));
     let mut all = 0;
-    for source in sources {
+    for source in sources() {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (module, text) in modules(&source) {
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();

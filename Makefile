@@ -52,8 +52,7 @@ check-stages:
 test: tools ## All tests: make check, then the operator on a local control plane
 	@scripts/timed --begin
 	@$(MAKE) --no-print-directory check-stages
-	@# Licences, sources and banned crates of the two programs that are shipped.
-	@scripts/timed "licences" sh -c 'set -e; for program in . crates/kubectl-quality; do scripts/tool cargo-deny --manifest-path "$$program/Cargo.toml" check licenses bans sources; done'
+	@scripts/timed "licences" $(MAKE) --no-print-directory deny
 	@scripts/timed "simulations" cargo test --workspace --test simulation
 	@# MUTATIONS=full: thousands of mutations of each parser in place of hundreds.
 	@scripts/timed "mutations of what parsers read" cargo test --workspace --test mutations
@@ -110,8 +109,10 @@ reproducible: tools ## Two builds of the last commit's static programs are the s
 	scripts/reproducible
 
 .PHONY: deny
-deny: tools ## Licences, sources and banned crates of what is shipped (ADVISORIES=1: known holes too, needs a network)
-	scripts/tool cargo-deny check licenses bans sources $(if $(ADVISORIES),advisories)
+deny: tools ## Licences, sources and banned crates of the two shipped programs (ADVISORIES=1: known holes too, needs a network)
+	@for program in . crates/kubectl-quality; do \
+	  scripts/tool cargo-deny --manifest-path "$$program/Cargo.toml" check licenses bans sources $(if $(ADVISORIES),advisories); \
+	done
 
 .PHONY: bench
 bench: tools ## Benchmarks, the long simulation (writes docs/STATISTICS.md), and speed beside scipy

@@ -137,25 +137,34 @@ fn sources() -> Vec<PathBuf> {
     folders
 }
 
-/// The modules of a package by their paths, with their source.
-fn modules(source: &Path) -> BTreeMap<Vec<String>, String> {
-    fn walk(folder: &Path, at: &[String], into: &mut BTreeMap<Vec<String>, String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let mut module = at.to_vec();
-            if !matches!(name.as_str(), "lib" | "main") {
-                module.push(name);
-            }
-            if path.is_dir() {
-                walk(&path, &module, into);
-            } else if path.extension().is_some_and(|kind| kind == "rs") {
-                into.insert(module, fs::read_to_string(&path).unwrap());
-            }
+/// The files of these kinds below a folder, but recorded data.
+fn files(folder: &Path, kinds: &[&str], into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+        if path.is_dir() && !path.ends_with("data") {
+            files(&path, kinds, into);
+        } else if kinds.contains(&kind) {
+            into.push(path);
         }
     }
-    let mut found = BTreeMap::new();
-    walk(source, &[], &mut found);
+}
+
+/// The modules of a package by their paths, with their source.
+fn modules(source: &Path) -> BTreeMap<Vec<String>, String> {
+    let mut paths = Vec::new();
+    files(source, &["rs"], &mut paths);
+    let module = |path: &Path| {
+        let path = path.strip_prefix(source).unwrap().with_extension("");
+        let parts = path.iter().map(|part| part.to_string_lossy().into_owned());
+        parts
+            .filter(|part| !matches!(part.as_str(), "lib" | "main"))
+            .collect::<Vec<_>>()
+    };
+    let mut found: BTreeMap<_, _> = paths
+        .iter()
+        .map(|path| (module(path), fs::read_to_string(path).unwrap()))
+        .collect();
     found.retain(|module, _| !module.iter().any(|part| part.contains("tests")));
     found
 }
@@ -204,8 +213,8 @@ fn imports(module: &[String], source: &str, known: &BTreeMap<Vec<String>, String
         }
     }
     for (index, _) in code.match_indices("crate::") {
-        let path = code[index..].split(|c: char| !c.is_alphanumeric() && !matches!(c, ':' | '_'));
-        paths(path.take(1).next().unwrap_or_default(), &[], &mut found);
+        let mut path = code[index..].split(|c: char| !c.is_alphanumeric() && !matches!(c, ':' | '_'));
+        paths(path.next().unwrap_or_default(), &[], &mut found);
     }
     let mut to = BTreeSet::new();
     for path in found {
@@ -335,28 +344,18 @@ fn no_public_type_of_a_crate_has_the_name_of_another() {
 
 #[test]
 fn no_text_or_name_is_of_a_private_language() {
-    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
-            if path.is_dir() && !path.ends_with("data") {
-                walk(&path, into);
-            } else if matches!(kind, "rs" | "md" | "yaml") && !path.ends_with("structure.rs") {
-                into.push(path);
-            }
-        }
-    }
-    let mut files = vec![
+    let mut read = vec![
         root().join("README.md"),
         root().join("CONTRIBUTING.md"),
         root().join("CHANGELOG.md"),
     ];
     for folder in ["charts", "crates", "crds", "deploy", "docs", "examples", "src", "tests"] {
-        walk(&root().join(folder), &mut files);
+        files(&root().join(folder), &["rs", "md", "yaml"], &mut read);
     }
-    assert!(files.len() > 400, "only {} files were read", files.len());
+    read.retain(|path| !path.ends_with("structure.rs"));
+    assert!(read.len() > 400, "only {} files were read", read.len());
     let mut found = Vec::new();
-    for path in files {
+    for path in read {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in text.lines().enumerate() {
             let lower = line.to_lowercase();

@@ -15,14 +15,16 @@ pub(crate) mod schedule;
 mod sweep;
 mod undo;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
 
 use crate::{
-    controllers::context::{CallError, Context, Stores},
+    controllers::{
+        context::{CallError, Context, Stores},
+        error::catch_panic,
+    },
     metrics::KindLabel,
 };
 use quality_api::{DrillMode, QualityPolicy, RecoveryDrill};
@@ -69,12 +71,7 @@ const IN_LINE: Duration = Duration::from_secs(3);
 ))]
 pub async fn reconcile(object: Arc<DrillObject>, drills: Arc<Drills>) -> Result<Action, DrillError> {
     // On the heap: a Deployment's pod template is large, and few drills run at a time.
-    let result = AssertUnwindSafe(Box::pin(step(&object, &drills))).catch_unwind().await;
-    result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(DrillError::Panic(text.unwrap_or_else(|| "no message".to_owned())))
-    })
+    catch_panic(Box::pin(step(&object, &drills)), DrillError::Panic).await
 }
 
 /// What happens after an error: the same again, later.

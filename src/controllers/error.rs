@@ -1,5 +1,9 @@
 //! Why a reconcile fails.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+
 use crate::controllers::context::CallError;
 
 /// Why a reconcile failed. It is tried again, each time later.
@@ -25,4 +29,17 @@ impl ReconcileError {
             Self::Panic(_) => "panic",
         }
     }
+}
+
+/// Does `work`; a panic in it becomes the error that `panicked` makes of its message.
+pub async fn catch_panic<T, E>(
+    work: impl Future<Output = Result<T, E>>,
+    panicked: impl FnOnce(String) -> E,
+) -> Result<T, E> {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(panicked(text.unwrap_or_else(|| "no message".to_owned())))
+    })
 }

@@ -1,8 +1,7 @@
 //! Reconcile of one policy: the named steps, in order.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
@@ -12,7 +11,7 @@ use crate::{
         build, checkpoints,
         context::{Context, PolicyObject},
         drill,
-        error::ReconcileError,
+        error::{ReconcileError, catch_panic},
         evaluation::Question,
         gate,
         gather::{Gathered, NotNow, gather},
@@ -50,24 +49,15 @@ const REQUEUE_CONFLICT: Duration = Duration::from_secs(5);
 ))]
 pub async fn reconcile(object: Arc<PolicyObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.meters.reconciles.inc();
-    let next = catch_panic(Box::pin(step(&object, &context))).await;
+    let next = catch_panic(Box::pin(step(&object, &context)), ReconcileError::Panic).await;
     // Whatever became of the step: what is not told yet is told while nothing can be judged, too.
-    let told =
-        catch_panic(async { Ok(Box::pin(notification::reconcile_notifications(&object, &context)).await?) }).await;
+    let notifying = async { Ok(Box::pin(notification::reconcile_notifications(&object, &context)).await?) };
+    let told = catch_panic(notifying, ReconcileError::Panic).await;
     let next = next?;
     Ok(if told? {
         Action::requeue(REQUEUE_AFTER_WRITE)
     } else {
         next
-    })
-}
-
-async fn catch_panic<T>(work: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
-    let result = AssertUnwindSafe(work).catch_unwind().await;
-    result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(ReconcileError::Panic(text.unwrap_or_else(|| "no message".to_owned())))
     })
 }
 

@@ -16,7 +16,7 @@ use quality_core::{
     policy::Policy,
     quality::{EvaluationState, Quality},
     report::{
-        PastIncident, Rehearsal, Report, ReportInput, report,
+        AT_RISK, PastIncident, READY, Rehearsal, Report, ReportInput, report,
         strict::{self, FullReport, ReadinessLines, ReportSection},
     },
     review,
@@ -185,8 +185,8 @@ fn readiness(seen: &ReportFacts<'_>, found: &Report, now: i64) -> Vec<ReadinessL
         ReadinessLines {
             component,
             status: match worst.status.as_str() {
-                "True" => "READY",
-                "False" => "AT RISK",
+                "True" => READY,
+                "False" => AT_RISK,
                 _ => "unsupported",
             }
             .to_owned(),

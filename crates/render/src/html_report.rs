@@ -27,7 +27,10 @@ use sha2::{Digest, Sha256};
 pub use index::{Entry, index};
 
 use quality_api::{QualityIncident, QualityReport, QualityReportStatus, RecoveryDrill, RollbackCheckpoint};
-use quality_core::format::UNKNOWN;
+use quality_core::{
+    format::UNKNOWN,
+    report::{AT_RISK, READY},
+};
 
 const STYLE: &str = include_str!("html_report/style.css");
 /// More incidents, drills or checkpoints make no page that anybody reads.
@@ -193,8 +196,8 @@ fn or_unknown(text: &str) -> String {
 /// A verdict or standing with a sign of its own beside its word: never colour alone.
 fn badge(word: &str) -> Markup {
     let (class, sign) = match word {
-        "PASSING" | "HEALTHY" | "READY" | "stable" | "Passed" | "Recovered" => ("ok", "✓"),
-        "FAILING" | "BREACH" | "AT RISK" | "unstable" | "alert" | "Failed" => ("bad", "✕"),
+        "PASSING" | "HEALTHY" | READY | "stable" | "Passed" | "Recovered" => ("ok", "✓"),
+        "FAILING" | "BREACH" | AT_RISK | "unstable" | "alert" | "Failed" => ("bad", "✕"),
         "CAUTION" | "UNDETERMINED" | "undetermined" => ("unsure", "?"),
         "unsupported" => ("none", "–"),
         _ => return html! { (cut(word)) },

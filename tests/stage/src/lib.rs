@@ -67,15 +67,3 @@ impl StageError {
         move |source| Self::Io { what, source }
     }
 }
-
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}

@@ -5,6 +5,8 @@ use maud::{Markup, html};
 
 use super::{Page, badge, cut, instant, or_unknown, table};
 
+use quality_core::report::{AT_RISK, READY};
+
 /// The heading.
 pub fn verdict(page: &Page, written: Option<&str>) -> Markup {
     let status = &page.status;
@@ -80,8 +82,8 @@ pub fn checkpoints(page: &Page) -> Markup {
             let status = checkpoint.status.clone().unwrap_or_default();
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
             let word = match ready.map(|ready| ready.status.as_str()) {
-                Some("True") => "READY",
-                Some("False") => "AT RISK",
+                Some("True") => READY,
+                Some("False") => AT_RISK,
                 _ => "unsupported",
             };
             let at = |at: Option<&_>| at.map_or_else(|| "never".to_owned(), instant);

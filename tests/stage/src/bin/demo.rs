@@ -95,7 +95,7 @@ async fn run() -> Result<(), StageError> {
     let memory = operator.memory().map_or(0.0, |bytes| bytes as f64 / f64::from(1 << 20));
     tell.step(&format!("Done. The operator uses {memory:.0} MiB."));
     if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
-        keep(&endpoints, &operator).await;
+        keep(&endpoints, &operator).await?;
     }
     drop(load);
     Ok(())
@@ -415,7 +415,7 @@ fn show(space: &Space, arguments: &[&str]) -> Result<(), StageError> {
 }
 
 /// Leaves everything running until Ctrl-C.
-async fn keep(endpoints: &Endpoints, operator: &Operator) {
+async fn keep(endpoints: &Endpoints, operator: &Operator) -> Result<(), StageError> {
     println!("\nKEEP=1: it all goes on until Ctrl-C. In another terminal:\n");
     for (name, value) in endpoints.environment() {
         println!("  export {name}={}", value.display());
@@ -432,5 +432,5 @@ async fn keep(endpoints: &Endpoints, operator: &Operator) {
         endpoints.prometheus,
         operator.log().display()
     );
-    stage::stop_signal().await;
+    Ok(workload::process::shutdown_signal().await?)
 }

@@ -45,7 +45,9 @@ async fn run() -> Result<(), StageError> {
     tell(&endpoints, &programs);
     loop {
         let load = node.load(&space, RATE)?;
-        let told_to_stop = tokio::time::timeout(LOAD, stage::stop_signal()).await.is_ok();
+        let told_to_stop = tokio::time::timeout(LOAD, workload::process::shutdown_signal())
+            .await
+            .is_ok();
         drop(load);
         if told_to_stop {
             return Ok(());
